@@ -1,0 +1,81 @@
+"""Which times and which indices: the arithmetic that every sampler shares. NumPy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from foveal.types import ActionSegments, Array
+
+
+def segment_centres(duration_seconds: float, num_segments: int) -> tuple[float, ...]:
+    """Return the middle of each of ``num_segments`` equal parts of the clip, in seconds.
+
+    Raises:
+        ValueError: fewer than one segment, or a negative duration.
+
+    >>> segment_centres(10.0, 4)
+    (1.25, 3.75, 6.25, 8.75)
+    """
+    if num_segments < 1 or duration_seconds < 0:
+        raise ValueError(f"need >= 1 segment of >= 0 s, got {num_segments}, {duration_seconds}")
+    width = duration_seconds / num_segments
+    return tuple(float((i + 0.5) * width) for i in range(num_segments))
+
+
+def top_k_in_order(scores: Array, k: int) -> Array:
+    """Return the indices of the ``k`` highest of ``scores`` (T,), ascending; ties to the lower.
+
+    Raises:
+        ValueError: ``k`` is not in 1..T.
+
+    >>> top_k_in_order(np.array([0.1, 0.9, 0.5, 0.9]), 2).tolist()
+    [1, 3]
+    """
+    if not 1 <= k <= len(scores):
+        raise ValueError(f"k must be in 1..{len(scores)}, got {k}")
+    order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    return np.sort(order[:k])
+
+
+def nearest_edges(times: Array, duration_seconds: float) -> Array:
+    """Return the T+1 borders at which the nearest of ``times`` (T,) ascending changes.
+
+    >>> nearest_edges(np.array([1.0, 3.0]), 4.0).tolist()
+    [0.0, 2.0, 4.0]
+    """
+    t = np.asarray(times, np.float64)
+    end = max(float(duration_seconds), float(t[-1]))
+    return np.concatenate([[0.0], (t[1:] + t[:-1]) / 2, [end]])
+
+
+def tag_stretches(edges: Array, probs: Array, *, top_k: int = 5) -> ActionSegments:
+    """Return the ``top_k`` classes of every stretch, neighbours with the same best class joined.
+
+    Args:
+        edges: (S+1,) borders in seconds, ascending.
+        probs: (S, K) probabilities of each stretch.
+        top_k: classes kept for a stretch, at most K.
+
+    Returns:
+        Segments in time order, best class first within a stretch. A joined stretch takes the
+        length-weighted mean of its members' probabilities.
+
+    >>> probs = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8]])
+    >>> tag_stretches(np.array([0.0, 1.0, 2.0, 3.0]), probs, top_k=1).labels
+    (0, 1)
+    """
+    edges = np.asarray(edges, np.float64)
+    if len(edges) != len(probs) + 1:
+        raise ValueError(f"{len(probs)} stretches need {len(probs) + 1} edges, got {len(edges)}")
+    best = np.argmax(probs, axis=1)
+    starts = np.flatnonzero(np.concatenate([[True], best[1:] != best[:-1]]))
+    ends = np.append(starts[1:], len(probs))
+    rows: list[tuple[float, float, int, float]] = []
+    for first, last in zip(starts, ends, strict=True):
+        lengths = np.maximum(np.diff(edges[first : last + 1]), 1e-9)
+        mean = np.average(np.asarray(probs[first:last], np.float64), axis=0, weights=lengths)
+        for label in np.argsort(-mean, kind="stable")[:top_k]:
+            row = (float(edges[first]), float(edges[last]), int(label), float(mean[label]))
+            rows.append(row)
+    start, end, label, score = zip(*rows, strict=True)
+    return ActionSegments(start, end, label, score)

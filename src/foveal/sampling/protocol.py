@@ -1,0 +1,94 @@
+"""The five words a protocol is written in: look, call, note, answer, plan.
+
+A system's ``steps(cfg, context, clip)`` is a generator; these small generators are used in it
+with ``yield from`` and hide the dataclasses it really yields. The executor sends back what was
+asked for, so a protocol reads like the paper and touches neither files nor networks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from foveal.types import (
+    ActionSegments,
+    Answer,
+    Array,
+    Box,
+    Call,
+    Look,
+    Note,
+    Plan,
+    Step,
+    View,
+)
+
+Steps: TypeAlias = Generator[Step, Any, None]
+"""What ``steps(cfg, context, clip)`` returns."""
+
+
+def plan(times: Iterable[float], *, keyframes: bool = False) -> Generator[Step, Any, None]:
+    """Declare the times that may be looked at from now on, in seconds, in any order."""
+    yield Plan(times=tuple(float(t) for t in times), keyframes=keyframes)
+
+
+def look(
+    times: Iterable[float] | float, view: View, *, role: Literal["glance", "focus"] = "focus"
+) -> Generator[Step, Any, Array]:
+    """Fetch the picture (or sound, or features) at ``times`` seconds through ``view``.
+
+    Returns:
+        uint8 (T,C,H,W), float32 (T,samples) or float32 (T,D); for a single number as ``times``
+        the same without T.
+    """
+    if isinstance(times, (int, float, np.floating)):
+        array: Array = yield Look(times=(float(times),), view=view, role=role)
+        return array[0]
+    many: Array = yield Look(times=tuple(float(t) for t in times), view=view, role=role)
+    return many
+
+
+def call(part: str, *inputs: Array) -> Generator[Step, Any, tuple[Array, ...]]:
+    """Run ``part`` on one row; ``inputs`` and the outputs returned have no row axis."""
+    outputs: tuple[Array, ...] = yield Call(
+        part=part, inputs=tuple(array[None] for array in inputs), rows=1
+    )
+    return tuple(array[0] for array in outputs)
+
+
+def call_rows(part: str, *inputs: Array) -> Generator[Step, Any, tuple[Array, ...]]:
+    """Run ``part`` on as many rows as the inputs have first; the outputs keep the row axis."""
+    outputs: tuple[Array, ...] = yield Call(part=part, inputs=inputs, rows=inputs[0].shape[0])
+    return outputs
+
+
+def note(
+    *,
+    time: float | None = None,
+    box: Box | None = None,
+    saliency: Iterable[float] | None = None,
+    chosen: Iterable[int] | None = None,
+    gates: Mapping[str, bool] | None = None,
+    text: str | None = None,
+) -> Generator[Step, Any, None]:
+    """Add a decision to the trace (see :class:`foveal.types.Note`)."""
+    yield Note(
+        time=time,
+        box=box,
+        saliency=None if saliency is None else tuple(float(s) for s in saliency),
+        chosen=None if chosen is None else tuple(int(i) for i in chosen),
+        gates=None if gates is None else dict(gates),
+        text=text,
+    )
+
+
+def answer(probs: Array) -> Generator[Step, Any, None]:
+    """Give probabilities (K,); the executor may stop the sample here."""
+    yield Answer(probs=probs)
+
+
+def answer_segments(segments: ActionSegments) -> Generator[Step, Any, None]:
+    """Give all action segments found so far; the last answer counts."""
+    yield Answer(segments=segments)

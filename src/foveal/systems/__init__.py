@@ -1,0 +1,1 @@
+"""One folder a paper; ``index.py`` is the table of all of them."""

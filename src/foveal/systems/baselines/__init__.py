@@ -1,0 +1,1 @@
+"""Uniform, random, centre, dense and glance-only: what every policy has to beat."""

@@ -1,0 +1,129 @@
+"""The fixed choices every policy is measured against, as one ordinary system.
+
+They look through the same sources, call the same parts and pay the same bill as the systems
+they stand beside: give a config the part and canvas of the system in question.
+Letters: T frames looked at, K classes.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from foveal.sampling.choose import nearest_edges, segment_centres, tag_stretches
+from foveal.sampling.protocol import Steps, answer, answer_segments, call_rows, look, plan
+from foveal.types import Array, Canvas, ClipInfo, PartSpec, TensorSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Which frames, through which canvas, into which part, joined how.
+
+    Args:
+        part: a frame classifier: uint8 (C,H,W) to probabilities (K,), one row a frame.
+        when: ``uniform`` takes segment centres, ``random`` one draw per segment (seeded by
+            ``seed`` and the clip's name), ``centre`` consecutive frames around the middle.
+        answer: ``mean`` averages probabilities over the clip; ``each`` lets every frame answer
+            for the time nearest to it and joins equal neighbours.
+
+    Raises:
+        ValueError: a number is out of range or a choice unknown.
+    """
+
+    canvas: Canvas
+    num_frames: int
+    num_classes: int
+    part: str = "classifier"
+    when: Literal["uniform", "random", "centre"] = "uniform"
+    answer: Literal["mean", "each"] = "mean"
+    role: Literal["glance", "focus"] = "focus"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_frames < 1 or self.num_classes < 1:
+            raise ValueError("baselines need at least one frame and one class")
+        if self.when not in ("uniform", "random", "centre"):
+            raise ValueError(f"when must be uniform, random or centre, got {self.when!r}")
+        if self.answer not in ("mean", "each"):
+            raise ValueError(f"answer must be mean or each, got {self.answer!r}")
+
+
+def uniform(canvas: Canvas, *, num_frames: int, num_classes: int, part: str) -> Config:
+    """Return the segment centres of the whole clip."""
+    return Config(canvas=canvas, num_frames=num_frames, num_classes=num_classes, part=part)
+
+
+def random(
+    canvas: Canvas, *, num_frames: int, num_classes: int, part: str, seed: int = 0
+) -> Config:
+    """Return one random frame per segment."""
+    return Config(
+        canvas=canvas,
+        num_frames=num_frames,
+        num_classes=num_classes,
+        part=part,
+        when="random",
+        seed=seed,
+    )
+
+
+def centre(canvas: Canvas, *, num_frames: int, num_classes: int, part: str) -> Config:
+    """Return consecutive frames around the middle of the clip."""
+    return Config(
+        canvas=canvas, num_frames=num_frames, num_classes=num_classes, part=part, when="centre"
+    )
+
+
+def dense(canvas: Canvas, *, num_frames: int = 16, num_classes: int, part: str) -> Config:
+    """Return the reference that looks at everything a system could have looked at."""
+    return uniform(canvas, num_frames=num_frames, num_classes=num_classes, part=part)
+
+
+def glance_only(canvas: Canvas, *, num_frames: int, num_classes: int, part: str) -> Config:
+    """Return the glance of a system, answered from without ever focusing."""
+    return Config(
+        canvas=canvas, num_frames=num_frames, num_classes=num_classes, part=part, role="glance"
+    )
+
+
+def parts(cfg: Config) -> tuple[PartSpec, ...]:
+    """Return the one part a baseline calls."""
+    return (
+        PartSpec(
+            name=cfg.part,
+            inputs=(TensorSpec("frames", (3, cfg.canvas.height, cfg.canvas.width), "uint8"),),
+            outputs=(TensorSpec("probs", (cfg.num_classes,)),),
+        ),
+    )
+
+
+def frame_times(cfg: Config, clip: ClipInfo) -> tuple[float, ...]:
+    """Return the ascending times ``cfg`` looks at in ``clip``, all within it."""
+    duration = clip.duration_seconds
+    if cfg.when == "uniform":
+        return segment_centres(duration, cfg.num_frames)
+    if cfg.when == "random":
+        rng = np.random.default_rng([cfg.seed, zlib.crc32(clip.name.encode("utf-8", "replace"))])
+        offsets = np.arange(cfg.num_frames) + rng.random(cfg.num_frames)
+        return tuple(float(t) for t in offsets * duration / cfg.num_frames)
+    step = 1.0 / clip.fps if clip.fps > 0 else duration / cfg.num_frames
+    first = duration / 2 - (cfg.num_frames - 1) / 2 * step
+    return tuple(float(np.clip(first + i * step, 0, duration)) for i in range(cfg.num_frames))
+
+
+def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
+    """Look at the fixed times, run the part on all of them, answer once."""
+    times = frame_times(cfg, clip)
+    yield from plan(times)
+    frames = yield from look(times, cfg.canvas, role=cfg.role)
+    outputs = yield from call_rows(cfg.part, frames)
+    probs = outputs[0]
+    if cfg.answer == "mean":
+        yield from answer(probs.mean(axis=0))
+    else:
+        edges = nearest_edges(np.array(times), clip.duration_seconds)
+        yield from answer_segments(tag_stretches(edges, probs))
