@@ -3,7 +3,7 @@
 Frozen and validated; NumPy and the standard library only. Axis letters used everywhere:
 B batch (rows), T frames, C channels, H height, W width, K classes, D features.
 
-A *protocol* is one generator per sample (see :mod:`foveal.engine.steps`). It yields a
+A *protocol* is one generator per sample (see :mod:`foveal.sampling.protocol`). It yields a
 :class:`Plan`, then any number of :class:`Look`, :class:`Call`, :class:`Note` and
 :class:`Answer`; the executor alone touches sources and parts, so :class:`Trace` and
 :class:`Cost` cannot lie.
@@ -12,7 +12,7 @@ A *protocol* is one generator per sample (see :mod:`foveal.engine.steps`). It yi
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -358,9 +358,9 @@ class Event:
     """One line of a trace.
 
     Args:
-        step: what the protocol yielded, without pixels (``call`` keeps part and rows only).
-        seconds: true timestamps of what was fetched, for a look.
-        confidence: highest probability, for an answer.
+        kind: what the protocol yielded.
+        detail: its JSON data without pixels, e.g. the true timestamps of a look, the part and
+            rows of a call, the confidence of an answer.
     """
 
     kind: Literal["plan", "look", "call", "note", "answer"]
@@ -570,6 +570,10 @@ class Source(Protocol):
     @property
     def meter(self) -> Meter:
         """What has been spent so far."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What went wrong so far without stopping the sample, one line each."""
 
     def plan(self, plan: Plan) -> None:
         """Replace the set of times that may be looked at."""

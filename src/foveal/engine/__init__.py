@@ -1,0 +1,1 @@
+"""The executor, which alone touches sources and parts, and the runners it drives."""
