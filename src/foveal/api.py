@@ -1,0 +1,329 @@
+"""The Python face of Foveal: load a bundle, recognise files, compare with looking at everything.
+
+    >>> import foveal
+    >>> prediction = foveal.recognize("clip.mp4")             # doctest: +SKIP
+    >>> prediction.predictions[0].label, prediction.cost.gmacs  # doctest: +SKIP
+    ('wall clock', 1.16)
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foveal.bundle import Bundle, BundleInvalidError, decode_config
+from foveal.engine.executor import Executor, Job, Outcome
+from foveal.engine.runners import OnnxRunner
+from foveal.sampling.confidence import ExitRule
+from foveal.sampling.protocol import Steps
+from foveal.systems import index
+from foveal.types import (
+    ActionSegments,
+    Answer,
+    Array,
+    ClipInfo,
+    Failure,
+    FovealError,
+    Label,
+    Prediction,
+    Source,
+)
+from foveal.video import open_source
+
+if TYPE_CHECKING:
+    from importlib.resources.abc import Traversable
+
+NOTHING = "nothing it knows"
+"""The label of an answer below the model's threshold."""
+
+
+class InputError(FovealError):
+    """What was asked for cannot be done; the message says why."""
+
+    kind = "input"
+
+
+class SampleError(FovealError):
+    """One file has no answer; carries the failed record."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message, hint=failure.hint)
+        self.kind = failure.kind
+        self.failure = failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """One file by the model and by looking at everything (``--check``).
+
+    Args:
+        prediction: by the model.
+        dense: by its own network on every frame of the dense reference.
+        agreement: share of the sure dense frames that the model labels alike; ``None`` when
+            no dense frame is sure.
+    """
+
+    prediction: Prediction
+    dense: Prediction
+    agreement: float | None
+
+    @property
+    def macs_saved(self) -> float:
+        """Share of the dense multiply-accumulates that were not spent, at most 1."""
+        dense = self.dense.cost.total_macs
+        return 1.0 - self.prediction.cost.total_macs / dense if dense else 0.0
+
+
+def embedded_bundle() -> Traversable:
+    """Return where the bundle that ships with Foveal lies."""
+    return files("foveal.systems.tagger") / "tagger.foveal"
+
+
+class Model:
+    """A bundle ready to run, without PyTorch.
+
+    Args:
+        bundle: opened and checked.
+        threads: for the operators of a part; default: all cores this process may use.
+
+    Raises:
+        BundleInvalidError: the bundle's system is not one this version knows.
+    """
+
+    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+        manifest = bundle.manifest
+        rows = {row.name: row for row in index.ALL if row.status == "working"}
+        if manifest.system not in rows:
+            raise BundleInvalidError(
+                f"{bundle.path}: made for the system {manifest.system!r}, which is not working here",
+                hint="upgrade with `pip install --upgrade foveal`",
+            )
+        protocol = importlib.import_module(f"{rows[manifest.system].module}.protocol")
+        self.bundle = bundle
+        self.name = manifest.system
+        self.class_names = manifest.class_names
+        self.config = decode_config(protocol.Config, manifest.config)
+        rule = manifest.exit_rule
+        self.exit_rule = None if rule is None else decode_config(ExitRule, rule, where="exit_rule")
+        self.runner = OnnxRunner(bundle, threads=threads or available_cores())
+        self._steps: Callable[..., Steps] = protocol.steps
+
+    @cached_property
+    def context(self) -> Mapping[str, Array]:
+        """The arrays all clips share, read once."""
+        return self.bundle.context()
+
+    def recognize(self, source: str | os.PathLike[str] | Source, *, top_k: int = 1) -> Prediction:
+        """Return what is in one file, URL or opened source.
+
+        Raises:
+            SampleError: it cannot be read; ``.failure`` is its record.
+            InputError: ``top_k`` is not positive.
+        """
+        done = next(self.recognize_many([source], top_k=top_k, catch=False))
+        if isinstance(done, Failure):
+            raise SampleError(done)
+        return done
+
+    def recognize_many(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Source],
+        *,
+        top_k: int = 1,
+        max_batch: int = 16,
+        catch: bool = True,
+    ) -> Iterator[Prediction | Failure]:
+        """Yield a prediction or a failure for each source, in the order they finish.
+
+        Args:
+            sources: paths, URLs or opened sources; taken as there is room.
+            top_k: labels a stretch.
+            max_batch: most rows in one run of a part.
+            catch: an unexpected error becomes a failed record instead of rising.
+        """
+        if top_k < 1:
+            raise InputError(f"top_k must be at least 1, got {top_k}", hint="ask for one or more")
+        yield from self._run(
+            sources, self._steps, self.config, top_k=top_k, max_batch=max_batch, catch=catch
+        )
+
+    def compare(self, source: str | os.PathLike[str], *, sure: float = 0.3) -> Comparison:
+        """Recognise a file and then look at everything, to see what looking at little lost.
+
+        Args:
+            source: path or URL, read twice.
+            sure: dense frames below this probability are not counted.
+
+        Raises:
+            SampleError: it cannot be read.
+            InputError: the system has no dense reference.
+        """
+        reference = getattr(self.config, "dense", None)
+        if reference is None:
+            raise InputError(
+                f"{self.name} has no dense reference to compare with", hint="run without --check"
+            )
+        prediction = self.recognize(source)
+        baseline = importlib.import_module(f"{index.find('baselines').module}.protocol")
+        done = next(
+            self._run(
+                [source], baseline.steps, reference(), top_k=1, max_batch=16, catch=False
+            )
+        )
+        if isinstance(done, Failure):
+            raise SampleError(done)
+        return Comparison(
+            prediction=prediction, dense=done, agreement=agreement(prediction, done, sure=sure)
+        )
+
+    def _run(
+        self,
+        sources: Iterable[str | os.PathLike[str] | Source],
+        steps: Callable[..., Steps],
+        config: Any,
+        *,
+        top_k: int,
+        max_batch: int,
+        catch: bool,
+    ) -> Iterator[Prediction | Failure]:
+        executor = Executor(
+            self.runner, exit_rule=self.exit_rule, max_batch=max_batch, catch=catch
+        )
+        start = partial(steps, config, self.context)
+        for done in executor.run(_job(source, start) for source in sources):
+            yield done if isinstance(done, Failure) else self._prediction(done, top_k=top_k)
+
+    def _prediction(self, outcome: Outcome, *, top_k: int) -> Prediction:
+        return Prediction(
+            path=outcome.name,
+            predictions=self.labels(outcome.answer, outcome.clip, top_k=top_k),
+            trace=outcome.trace,
+            cost=outcome.cost,
+            model=self.name,
+            clip=outcome.clip,
+            answer=outcome.answer,
+            warnings=outcome.warnings,
+        )
+
+    def labels(self, answer: Answer, clip: ClipInfo, *, top_k: int) -> tuple[Label, ...]:
+        """Return ``answer`` in words: the best ``top_k`` of each stretch, in time order."""
+        segments = answer.segments
+        if segments is None:
+            assert answer.probs is not None
+            best = np.argsort(-answer.probs, kind="stable")[:top_k]
+            segments = ActionSegments(
+                (0.0,) * len(best),
+                (clip.duration_seconds,) * len(best),
+                tuple(int(i) for i in best),
+                tuple(float(answer.probs[i]) for i in best),
+            )
+        shown: list[Label] = []
+        counts: dict[tuple[float, float], int] = {}
+        rows = zip(
+            segments.start_seconds,
+            segments.end_seconds,
+            segments.labels,
+            segments.scores,
+            strict=True,
+        )
+        for start, end, label, score in rows:
+            counts[start, end] = counts.get((start, end), 0) + 1
+            if counts[start, end] <= top_k:
+                shown.append(self._label(start, end, label, score))
+        return tuple(shown)
+
+    def _label(self, start: float, end: float, label: int, score: float) -> Label:
+        threshold = self.bundle.manifest.threshold
+        limit = threshold[label] if isinstance(threshold, tuple) else threshold
+        name = self.class_names[label]
+        known = limit is None or score >= limit
+        return Label(
+            label=name if known else NOTHING,
+            prob=score,
+            start_seconds=start,
+            end_seconds=end,
+            known=known,
+            guess=None if known else name,
+        )
+
+
+def _job(source: str | os.PathLike[str] | Source, start: Callable[[ClipInfo], Steps]) -> Job:
+    if isinstance(source, (str, os.PathLike)):
+        path = os.fspath(source)
+        return Job(name=path, open=partial(open_source, path), steps=start)
+    return Job(name=source.info.name, open=lambda: source, steps=start)
+
+
+def agreement(prediction: Prediction, dense: Prediction, *, sure: float) -> float | None:
+    """Return the share of sure dense stretches whose time ``prediction`` labels alike.
+
+    A dense stretch counts by its length; classes are compared whether or not they pass the
+    threshold. ``None`` when nothing dense is sure.
+    """
+    counted = agreed = 0.0
+    for stretch in dense.predictions:
+        if stretch.prob < sure:
+            continue
+        name = stretch.guess or stretch.label
+        for other in prediction.predictions:
+            overlap = min(stretch.end_seconds, other.end_seconds) - max(
+                stretch.start_seconds, other.start_seconds
+            )
+            if overlap > 0 and (other.guess or other.label) == name:
+                agreed += overlap
+        counted += stretch.end_seconds - stretch.start_seconds
+    return agreed / counted if counted > 0 else None
+
+
+def available_cores() -> int:
+    """Return how many cores this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def load(path: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
+    """Return the model of the bundle at ``path``, or the embedded tagger.
+
+    Raises:
+        BundleError: the file is missing, broken or not a bundle.
+    """
+    return Model(Bundle.open(embedded_bundle() if path is None else path), threads=threads)
+
+
+def recognize(
+    source: str | os.PathLike[str] | Source,
+    *,
+    model: str | os.PathLike[str] | Model | None = None,
+    top_k: int = 1,
+) -> Prediction:
+    """Return what is in one file, URL or opened source.
+
+    Args:
+        source: path, http(s) URL, or a source such as ``foveal.video.ArraySource``.
+        model: a loaded model, the path of a bundle, or nothing for the embedded tagger.
+        top_k: labels a stretch.
+
+    Raises:
+        SampleError: the file cannot be read; the message says why and what to do.
+        BundleError: the bundle cannot be used.
+    """
+    loaded = model if isinstance(model, Model) else load(model)
+    return loaded.recognize(source, top_k=top_k)
+
+
+__all__ = [
+    "NOTHING",
+    "Comparison",
+    "Model",
+    "SampleError",
+    "load",
+    "recognize",
+]
