@@ -1,9 +1,7 @@
 """The Python face of Foveal: load a bundle, recognise files, compare with looking at everything.
 
-    >>> import foveal
-    >>> prediction = foveal.recognize("clip.mp4")             # doctest: +SKIP
-    >>> prediction.predictions[0].label, prediction.cost.gmacs  # doctest: +SKIP
-    ('wall clock', 1.16)
+Example:
+    ``foveal.recognize("clip.mp4").predictions[0].label``
 """
 
 from __future__ import annotations
@@ -102,7 +100,7 @@ class Model:
         rows = {row.name: row for row in index.ALL if row.status == "working"}
         if manifest.system not in rows:
             raise BundleInvalidError(
-                f"{bundle.path}: made for the system {manifest.system!r}, which is not working here",
+                f"{bundle.path}: made for the system {manifest.system!r}, unknown to this version",
                 hint="upgrade with `pip install --upgrade foveal`",
             )
         protocol = importlib.import_module(f"{rows[manifest.system].module}.protocol")
@@ -173,9 +171,7 @@ class Model:
         prediction = self.recognize(source)
         baseline = importlib.import_module(f"{index.find('baselines').module}.protocol")
         done = next(
-            self._run(
-                [source], baseline.steps, reference(), top_k=1, max_batch=16, catch=False
-            )
+            self._run([source], baseline.steps, reference(), top_k=1, max_batch=16, catch=False)
         )
         if isinstance(done, Failure):
             raise SampleError(done)
@@ -193,9 +189,7 @@ class Model:
         max_batch: int,
         catch: bool,
     ) -> Iterator[Prediction | Failure]:
-        executor = Executor(
-            self.runner, exit_rule=self.exit_rule, max_batch=max_batch, catch=catch
-        )
+        executor = Executor(self.runner, exit_rule=self.exit_rule, max_batch=max_batch, catch=catch)
         start = partial(steps, config, self.context)
         for done in executor.run(_job(source, start) for source in sources):
             yield done if isinstance(done, Failure) else self._prediction(done, top_k=top_k)

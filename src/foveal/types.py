@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
-import numpy as np
 from numpy.typing import NDArray
 
 SCHEMA_VERSION = 1
@@ -336,11 +335,15 @@ class PartSpec:
             ValueError: the number of inputs, a fixed size or a repeated axis does not match.
         """
         if len(shapes) != len(self.inputs):
-            raise ValueError(f"part {self.name!r} takes {len(self.inputs)} inputs, got {len(shapes)}")
+            raise ValueError(
+                f"part {self.name!r} takes {len(self.inputs)} inputs, got {len(shapes)}"
+            )
         bound: dict[str, int] = {}
         for spec, shape in zip(self.inputs, shapes, strict=True):
             if len(shape) != len(spec.shape) + 1:
-                raise ValueError(f"{self.name}.{spec.name}: expected rows + {spec.shape}, got {shape}")
+                raise ValueError(
+                    f"{self.name}.{spec.name}: expected rows + {spec.shape}, got {shape}"
+                )
             for want, got in zip(spec.shape, shape[1:], strict=True):
                 size = bound.setdefault(want, got) if isinstance(want, str) else want
                 if size != got:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,8 +63,9 @@ def test_stretches_cover_the_clip_once_and_neighbours_differ(logits, top_k, dura
         )
         if i % min(top_k, probs.shape[1]) == 0
     ]
-    assert firsts[0][0] == 0 and firsts[-1][1] == duration
-    for (_, end, label), (start, _, following) in zip(firsts, firsts[1:], strict=False):
+    assert firsts[0][0] == 0
+    assert firsts[-1][1] == duration
+    for (_, end, label), (start, _, following) in itertools.pairwise(firsts):
         assert end == start
         assert label != following
     assert all(0 <= score <= 1 for score in segments.scores)

@@ -36,6 +36,7 @@ from foveal.types import (
     Trace,
 )
 
+Rows: TypeAlias = tuple[Array, ...]
 GroupKey: TypeAlias = tuple[str, tuple[tuple[tuple[int, ...], str], ...]]
 
 
@@ -152,7 +153,7 @@ class Executor:
         finally:
             run.close()
 
-    def run_batch(self, key: GroupKey, batch: list[tuple[_Sample, Call]]) -> list[tuple[Array, ...]]:
+    def run_batch(self, key: GroupKey, batch: list[tuple[_Sample, Call]]) -> list[Rows]:
         """Run one part on the rows of ``batch`` and put the bill on each sample."""
         part = key[0]
         begin = time.perf_counter()
@@ -169,7 +170,7 @@ class Executor:
             sample.record.called(call, macs=macs, ms=total_ms * call.rows / rows)
         return outputs
 
-    def _run_rows(self, part: str, calls: list[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
+    def _run_rows(self, part: str, calls: list[Rows]) -> list[Rows]:
         """Run ``calls`` as one batch; one call larger than a batch goes through in pieces."""
         rows = calls[0][0].shape[0]
         if len(calls) > 1 or rows <= self.max_batch:
@@ -383,7 +384,9 @@ class _Run:
             return False
         batch: list[tuple[_Sample, Call]] = []
         rows = 0
-        while group.calls and (not batch or rows + group.calls[0][1].rows <= self.executor.max_batch):
+        while group.calls and (
+            not batch or rows + group.calls[0][1].rows <= self.executor.max_batch
+        ):
             sample, call = group.calls.popleft()
             batch.append((sample, call))
             rows += call.rows

@@ -44,8 +44,9 @@ def look(
         the same without T.
     """
     if isinstance(times, (int, float, np.floating)):
-        array: Array = yield Look(times=(float(times),), view=view, role=role)
-        return array[0]
+        one: Array = yield Look(times=(float(times),), view=view, role=role)
+        row: Array = one[0]
+        return row
     many: Array = yield Look(times=tuple(float(t) for t in times), view=view, role=role)
     return many
 

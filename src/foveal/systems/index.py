@@ -18,7 +18,9 @@ Question: TypeAlias = Literal[
     "which frequency band?",
     "what for?",
 ]
-Kind: TypeAlias = Literal["classifier", "detector", "tester", "training method", "baseline", "tagger"]
+Kind: TypeAlias = Literal[
+    "classifier", "detector", "tester", "training method", "baseline", "tagger"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

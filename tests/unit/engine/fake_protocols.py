@@ -172,7 +172,10 @@ def fake_parts() -> dict[str, object]:
         "skim": lambda x: (_mix(x, width=10), _unit(x[:, :3], width=1)),
         "set_classifier": lambda x: (_mix(x.mean(axis=1), width=3),),
         "glance_policy": lambda f, h: (_unit(f, h, width=2), _mix(f, h, width=2)),
-        "focus": lambda c, b: (np.maximum(b, _mix(c, width=3)) * 4, np.maximum(b, _mix(c, width=3))),
+        "focus": lambda c, b: (
+            np.maximum(b, _mix(c, width=3)) * 4,
+            np.maximum(b, _mix(c, width=3)),
+        ),
         "glance": lambda x: (_mix(x, width=3), _mix(x, width=2)),
         "policy": lambda v, s: (_unit(v, s, width=2), _mix(v, s, width=2)),
         "focus_vector": lambda x, a: (_mix(x, a, width=3),),

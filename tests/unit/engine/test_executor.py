@@ -66,7 +66,7 @@ def test_answer_does_not_depend_on_batch_mates(protocol, fetch_threads):
 
 def test_64_unequal_samples_keep_batches_at_least_half_full():
     for protocol in ALL:
-        executor, done = run(protocol)
+        executor, _done = run(protocol)
         runs = sum(s.runs for s in executor.stats.values())
         rows = sum(s.rows for s in executor.stats.values())
         assert rows / runs >= 8, f"{protocol.__name__}: mean batch {rows / runs:.1f} of 16"
@@ -96,7 +96,8 @@ def test_an_exit_stops_looking_calling_and_decoding():
     executor = Executor(FakeRunner(fake_parts()), exit_rule=EXIT, fetch_threads=0)
     done = list(executor.run(jobs(fake_protocols.adafocus_v2, sources=sources)))
     early = [o for o in done if o.trace.stopped_early]
-    assert early and len(early) < len(done)
+    assert early
+    assert len(early) < len(done)
     for outcome in done:
         source = next(s for s in sources if s.info.name == outcome.name)
         answers = outcome.trace.exit_index + 1
@@ -137,17 +138,17 @@ def test_overhead_per_row_is_small_beside_a_part():
     assert np.mean(calls) == 16
 
 
-class Broken(FovealError):
+class BrokenError(FovealError):
     kind = "broken"
 
 
 def test_a_failing_source_is_a_record_and_the_others_go_on():
     class BadSource(FakeSource):
         def look(self, look):
-            raise Broken("clip3 is broken at 4 s", hint="re-encode it")
+            raise BrokenError("clip3 is broken at 4 s", hint="re-encode it")
 
     def refuse():
-        raise Broken("clip9 cannot be opened", hint="check the name")
+        raise BrokenError("clip9 cannot be opened", hint="check the name")
 
     work = jobs(fake_protocols.static, sources=[FakeSource(0), BadSource(3), FakeSource(1)])
     work.append(Job(name="clip9", open=refuse, steps=partial(fake_protocols.static, CONTEXT)))
@@ -155,7 +156,8 @@ def test_a_failing_source_is_a_record_and_the_others_go_on():
     done = list(executor.run(work))
     failed = {o.path: o for o in done if isinstance(o, Failure)}
     assert set(failed) == {"clip3", "clip9"}
-    assert failed["clip3"].kind == "broken" and failed["clip3"].hint == "re-encode it"
+    assert failed["clip3"].kind == "broken"
+    assert failed["clip3"].hint == "re-encode it"
     assert {o.name for o in done if isinstance(o, Outcome)} == {"clip0", "clip1"}
 
 
@@ -170,7 +172,8 @@ def test_an_unexpected_error_rises_or_becomes_a_record():
     executor = Executor(FakeRunner({}), fetch_threads=1, catch=True)
     (failure,) = executor.run(jobs(faulty, count=1))
     assert isinstance(failure, Failure)
-    assert failure.kind == "internal" and "ZeroDivisionError: oh" in failure.message
+    assert failure.kind == "internal"
+    assert "ZeroDivisionError: oh" in failure.message
 
 
 def test_an_error_in_a_part_fails_its_batch_only():
@@ -263,7 +266,8 @@ def test_trace_says_what_happened_in_order():
     (outcome,) = Executor(FakeRunner({}), fetch_threads=0).run(jobs(told, count=1))
     data = outcome.trace.to_json()
     assert [e["kind"] for e in data["events"]] == ["plan", "look", "note", "answer"]
-    assert data["events"][1]["seconds"] == [2.0] and data["events"][1]["role"] == "glance"
+    assert data["events"][1]["seconds"] == [2.0]
+    assert data["events"][1]["role"] == "glance"
     assert data["events"][2]["box"] == (0.0, 0.0, 0.5, 0.5)
     assert data["events"][3] == {"kind": "answer", "label": 1, "confidence": 0.8}
     assert data["frames_seconds"] == [2.0]

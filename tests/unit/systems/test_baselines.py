@@ -82,7 +82,8 @@ def test_mean_averages_probabilities_and_each_answers_for_its_own_time():
     frames = [np.random.default_rng([0, t]).random(4)[0] for t in (2, 6, 10, 14)]
     assert mean.answer.probs[0] == pytest.approx(np.mean(frames), rel=1e-6)
     segments = each.answer.segments
-    assert segments.start_seconds[0] == 0 and max(segments.end_seconds) == 16
+    assert segments.start_seconds[0] == 0
+    assert max(segments.end_seconds) == 16
     at_seven = [
         label
         for start, end, label in zip(
