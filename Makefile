@@ -1,0 +1,32 @@
+# Uses the python on PATH: activate the environment first.
+PYTHON ?= python
+
+.PHONY: check lint types imports tests format slow wheel wheels
+
+check: lint types imports tests ## what every commit must pass
+
+lint:
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+types:
+	$(PYTHON) -m mypy
+
+imports:
+	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
+
+tests:
+	$(PYTHON) -m pytest -n 2 --dist loadscope
+
+format:
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+slow: ## minutes, and whatever CUDA device is there
+	$(PYTHON) -m pytest -m "slow or gpu"
+
+wheel:
+	$(PYTHON) -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+wheels: ## needs the network: the light install resolves as wheels everywhere
+	$(PYTHON) scripts/check_wheels.py --out results/install/wheels.json
