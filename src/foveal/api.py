@@ -22,6 +22,7 @@ from foveal.engine.runners import OnnxRunner
 from foveal.sampling.confidence import ExitRule
 from foveal.sampling.protocol import Steps
 from foveal.systems import index
+from foveal.systems.baselines import protocol as baselines
 from foveal.types import (
     ActionSegments,
     Answer,
@@ -31,6 +32,7 @@ from foveal.types import (
     FovealError,
     Label,
     Prediction,
+    Reference,
     Source,
 )
 from foveal.video import open_source
@@ -111,6 +113,7 @@ class Model:
         rule = manifest.exit_rule
         self.exit_rule = None if rule is None else decode_config(ExitRule, rule, where="exit_rule")
         self.runner = OnnxRunner(bundle, threads=threads or available_cores())
+        self.reference: Reference | None = protocol.reference(self.config)
         self._steps: Callable[..., Steps] = protocol.steps
 
     @cached_property
@@ -163,16 +166,19 @@ class Model:
             SampleError: it cannot be read.
             InputError: the system has no dense reference.
         """
-        reference = getattr(self.config, "dense", None)
-        if reference is None:
+        if self.reference is None:
             raise InputError(
                 f"{self.name} has no dense reference to compare with", hint="run without --check"
             )
         prediction = self.recognize(source)
-        baseline = importlib.import_module(f"{index.find('baselines').module}.protocol")
-        done = next(
-            self._run([source], baseline.steps, reference(), top_k=1, max_batch=16, catch=False)
+        dense = baselines.Config(
+            part=self.reference.part,
+            canvas=self.reference.canvas,
+            num_frames=self.reference.num_frames,
+            num_classes=len(self.class_names),
+            answer="each",
         )
+        done = next(self._run([source], baselines.steps, dense, top_k=1, max_batch=16, catch=False))
         if isinstance(done, Failure):
             raise SampleError(done)
         return Comparison(
@@ -256,24 +262,26 @@ def _job(source: str | os.PathLike[str] | Source, start: Callable[[ClipInfo], St
 
 
 def agreement(prediction: Prediction, dense: Prediction, *, sure: float) -> float | None:
-    """Return the share of sure dense stretches whose time ``prediction`` labels alike.
+    """Return the share of sure dense frames that ``prediction`` labels alike at their time.
 
-    A dense stretch counts by its length; classes are compared whether or not they pass the
-    threshold. ``None`` when nothing dense is sure.
+    Classes are compared whether or not they pass the threshold. ``None`` when no dense frame
+    reaches ``sure``.
     """
-    counted = agreed = 0.0
-    for stretch in dense.predictions:
-        if stretch.prob < sure:
-            continue
-        name = stretch.guess or stretch.label
-        for other in prediction.predictions:
-            overlap = min(stretch.end_seconds, other.end_seconds) - max(
-                stretch.start_seconds, other.start_seconds
-            )
-            if overlap > 0 and (other.guess or other.label) == name:
-                agreed += overlap
-        counted += stretch.end_seconds - stretch.start_seconds
-    return agreed / counted if counted > 0 else None
+    (times,) = (e.detail["asked"] for e in dense.trace.events if e.kind == "look")
+    votes = [
+        (frame.guess or frame.label) == label_at(prediction, time)
+        for frame, time in zip(dense.predictions, times, strict=True)
+        if frame.prob >= sure
+    ]
+    return sum(votes) / len(votes) if votes else None
+
+
+def label_at(prediction: Prediction, time: float) -> str | None:
+    """Return the best class ``prediction`` gives to ``time`` seconds, known or guessed."""
+    for label in prediction.predictions:
+        if label.start_seconds <= time <= label.end_seconds:
+            return label.guess or label.label
+    return None
 
 
 def available_cores() -> int:

@@ -353,6 +353,21 @@ class PartSpec:
         return bound
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reference:
+    """What looking at everything means for a system: the dense run it is compared with.
+
+    Args:
+        part: a frame classifier among its parts: uint8 (C,H,W) to probabilities (K,).
+        canvas: what that part sees.
+        num_frames: at the centres of as many equal parts of the clip.
+    """
+
+    part: str
+    canvas: Canvas
+    num_frames: int
+
+
 # --- what was looked at, and what it cost ---------------------------------------------------
 
 

@@ -48,13 +48,16 @@ def nearest_edges(times: Array, duration_seconds: float) -> Array:
     return np.concatenate([[0.0], (t[1:] + t[:-1]) / 2, [end]])
 
 
-def tag_stretches(edges: Array, probs: Array, *, top_k: int = 5) -> ActionSegments:
+def tag_stretches(
+    edges: Array, probs: Array, *, top_k: int = 5, join: bool = True
+) -> ActionSegments:
     """Return the ``top_k`` classes of every stretch, neighbours with the same best class joined.
 
     Args:
         edges: (S+1,) borders in seconds, ascending.
         probs: (S, K) probabilities of each stretch.
         top_k: classes kept for a stretch, at most K.
+        join: False keeps every stretch as it is.
 
     Returns:
         Segments in time order, best class first within a stretch. A joined stretch takes the
@@ -68,7 +71,8 @@ def tag_stretches(edges: Array, probs: Array, *, top_k: int = 5) -> ActionSegmen
     if len(edges) != len(probs) + 1:
         raise ValueError(f"{len(probs)} stretches need {len(probs) + 1} edges, got {len(edges)}")
     best = np.argmax(probs, axis=1)
-    starts = np.flatnonzero(np.concatenate([[True], best[1:] != best[:-1]]))
+    changes = best[1:] != best[:-1] if join else np.ones(len(probs) - 1, bool)
+    starts = np.flatnonzero(np.concatenate([[True], changes]))
     ends = np.append(starts[1:], len(probs))
     rows: list[tuple[float, float, int, float]] = []
     for first, last in zip(starts, ends, strict=True):

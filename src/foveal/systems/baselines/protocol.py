@@ -16,7 +16,7 @@ import numpy as np
 
 from foveal.sampling.choose import nearest_edges, segment_centres, tag_stretches
 from foveal.sampling.protocol import Steps, answer, answer_segments, call_rows, look, plan
-from foveal.types import Array, Canvas, ClipInfo, PartSpec, TensorSpec
+from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +28,7 @@ class Config:
         when: ``uniform`` takes segment centres, ``random`` one draw per segment (seeded by
             ``seed`` and the clip's name), ``centre`` consecutive frames around the middle.
         answer: ``mean`` averages probabilities over the clip; ``each`` lets every frame answer
-            for the time nearest to it and joins equal neighbours.
+            for the time nearest to it.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -101,6 +101,11 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
     )
 
 
+def reference(cfg: Config) -> Reference:
+    """Return sixteen frames through the same canvas and part."""
+    return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=16)
+
+
 def frame_times(cfg: Config, clip: ClipInfo) -> tuple[float, ...]:
     """Return the ascending times ``cfg`` looks at in ``clip``, all within it."""
     duration = clip.duration_seconds
@@ -126,4 +131,4 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         yield from answer(probs.mean(axis=0))
     else:
         edges = nearest_edges(np.array(times), clip.duration_seconds)
-        yield from answer_segments(tag_stretches(edges, probs))
+        yield from answer_segments(tag_stretches(edges, probs, join=False))
