@@ -63,8 +63,9 @@ class TorchRunner:
         try:
             result = self._modules[part](*inputs)
         except RuntimeError as error:
+            cause = " ".join(str(error).split())
             raise RunnerError(
-                f"part {part!r} failed ({error})", hint="check the shapes and the device's memory"
+                f"part {part!r} failed ({cause})", hint="check the shapes and the device's memory"
             ) from error
         outputs = (result,) if isinstance(result, Tensor) else tuple(result)
         if len(outputs) != len(spec.outputs):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from foveal.bundle import Bundle
 from foveal.engine.runners import OnnxRunner, Runner, RunnerError
 from foveal.engine.torch_runner import TorchRunner
-from foveal.types import Array, Call
+from foveal.types import Array, Call, PartSpec
 
 Make = Callable[[Bundle], Runner]
 
@@ -94,6 +95,7 @@ def test_macs_are_looked_up_by_row(make: Make, head: Bundle) -> None:
         ("head", [], "at least one call"),
         ("head", [a_call(1, 1, 0)[:1]], "takes 2 inputs, got 1"),
         ("head", [a_call(0, 1, 0)], "at least one row"),
+        ("head", [(np.zeros((1, 1, 3), np.float32), np.zeros((1, 7), np.float32))], "head.bias"),
         (
             "head",
             [(np.zeros((1, 1, 3)), np.zeros((1, 2), np.float32))],
@@ -106,15 +108,6 @@ def test_calls_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make(head).run(part, calls)
-
-
-@both
-def test_a_part_that_fails_is_one_clear_error(make: Make, head: Bundle) -> None:
-    x, bias = a_call(1, 1, 0)
-    with pytest.raises(RunnerError, match="part 'head' failed") as caught:
-        make(head).run("head", [(x, np.zeros((1, 7), np.float32))])
-    assert caught.value.kind == "runner_failed"
-    assert "\n" not in str(caught.value)
 
 
 # --- ONNX Runtime -----------------------------------------------------------------------------
@@ -162,17 +155,39 @@ def test_what_is_no_graph_cannot_be_loaded(not_a_graph: Bundle) -> None:
 
 
 def test_tensors_that_differ_from_the_specification_are_named(other_names: Bundle) -> None:
-    with pytest.raises(RunnerError, match="'bias'.* not .*'offset'"):
+    with pytest.raises(RunnerError, match=r"'bias'.* not .*'offset'"):
         OnnxRunner(other_names, threads=1).load("head")
 
 
 def test_a_graph_with_a_fixed_batch_fails_clearly(fixed_batch: Bundle) -> None:
-    with pytest.raises(RunnerError, match="part 'head' failed"):
+    with pytest.raises(RunnerError, match=r"fixed\.foveal: part 'head' failed") as caught:
         OnnxRunner(fixed_batch, threads=1).run("head", [a_call(2, 1, 0)])
+    assert caught.value.kind == "runner_failed"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("max_macs", "pieces"), [(1, 7), (12, 4), (13, 4), (42, 1), (10**9, 1)])
+def test_a_costly_batch_is_run_in_pieces(
+    head: Bundle, monkeypatch: pytest.MonkeyPatch, max_macs: int, pieces: int
+) -> None:
+    runner = OnnxRunner(head, threads=1, max_macs=max_macs)
+    batches: list[int] = []
+    run_rows = OnnxRunner._run_rows
+
+    def counting(self: OnnxRunner, session: Any, spec: PartSpec, inputs: list[Array]) -> Any:
+        batches.append(len(inputs[0]))
+        return run_rows(self, session, spec, inputs)
+
+    monkeypatch.setattr(OnnxRunner, "_run_rows", counting)
+    calls = [a_call(n, 2, n) for n in (2, 1, 4)]
+    answers = runner.run("head", calls)
+    assert (len(batches), sum(batches)) == (pieces, 7)
+    for call, answer in zip(calls, answers, strict=True):
+        np.testing.assert_allclose(answer[0], expected(call)[0], rtol=1e-5, atol=1e-6)
 
 
 def test_threads_must_be_positive(head: Bundle) -> None:
-    with pytest.raises(ValueError, match="threads must be at least 1"):
+    with pytest.raises(ValueError, match="must be positive"):
         OnnxRunner(head, threads=0)
 
 
@@ -209,3 +224,15 @@ def test_a_module_with_other_outputs_is_refused(head: Bundle) -> None:
     runner = TorchRunner({"head": OneOutput()}, head.specs, {"head": {}})
     with pytest.raises(ValueError, match="gave 1 of 2 outputs"):
         runner.run("head", [a_call(1, 1, 0)])
+
+
+class Failing(nn.Module):
+    def forward(self, x: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
+        return bias @ bias, x
+
+
+def test_a_module_that_fails_is_one_clear_error(head: Bundle) -> None:
+    runner = TorchRunner({"head": Failing()}, head.specs, {"head": {}})
+    with pytest.raises(RunnerError, match="part 'head' failed") as caught:
+        runner.run("head", [a_call(3, 1, 0)])
+    assert "\n" not in str(caught.value)
