@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from importlib.resources import files
@@ -121,6 +122,17 @@ class Model:
         """The arrays all clips share, read once."""
         return self.bundle.context()
 
+    def preload(self) -> None:
+        """Load the part in a thread, for instance while the first frames are decoded.
+
+        A model of several parts loads each when it is first called: it may never be. What goes
+        wrong here is said when the part is called.
+        """
+        if len(self.runner.specs) == 1:
+            loader = ThreadPoolExecutor(1)
+            loader.submit(self.runner.load, *self.runner.specs)
+            loader.shutdown(wait=False)
+
     def recognize(self, source: str | os.PathLike[str] | Source, *, top_k: int = 1) -> Prediction:
         """Return what is in one file, URL or opened source.
 
@@ -155,11 +167,14 @@ class Model:
             sources, self._steps, self.config, top_k=top_k, max_batch=max_batch, catch=catch
         )
 
-    def compare(self, source: str | os.PathLike[str], *, sure: float = 0.3) -> Comparison:
+    def compare(
+        self, source: str | os.PathLike[str], *, top_k: int = 1, sure: float = 0.3
+    ) -> Comparison:
         """Recognise a file and then look at everything, to see what looking at little lost.
 
         Args:
             source: path or URL, read twice.
+            top_k: labels a stretch of the prediction.
             sure: dense frames below this probability are not counted.
 
         Raises:
@@ -170,7 +185,7 @@ class Model:
             raise InputError(
                 f"{self.name} has no dense reference to compare with", hint="run without --check"
             )
-        prediction = self.recognize(source)
+        prediction = self.recognize(source, top_k=top_k)
         dense = baselines.Config(
             part=self.reference.part,
             canvas=self.reference.canvas,

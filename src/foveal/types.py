@@ -552,6 +552,16 @@ class Failure:
         """Return the failure that ``error`` means for the sample ``path``."""
         return cls(path=path, kind=error.kind, message=error.message, hint=error.hint)
 
+    @classmethod
+    def unexpected(cls, path: str, error: Exception) -> Failure:
+        """Return the failure of the sample ``path`` by a fault in Foveal itself."""
+        return cls(
+            path=path,
+            kind="internal",
+            message=" ".join(f"{path}: {type(error).__name__}: {error}".split()),
+            hint="this is a fault in Foveal; please report it with the file",
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the record (:data:`SCHEMA_VERSION`)."""
         return {

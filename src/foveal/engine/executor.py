@@ -156,6 +156,7 @@ class Executor:
     def run_batch(self, key: GroupKey, batch: list[tuple[_Sample, Call]]) -> list[Rows]:
         """Run one part on the rows of ``batch`` and put the bill on each sample."""
         part = key[0]
+        self.runner.load(part)
         begin = time.perf_counter()
         outputs = self._run_rows(part, [call.inputs for _, call in batch])
         total_ms = (time.perf_counter() - begin) * 1e3
@@ -283,14 +284,7 @@ class _Run:
         if isinstance(error, FovealError):
             self.done.append(Failure.of(name, error))
         elif self.executor.catch and isinstance(error, Exception):
-            self.done.append(
-                Failure(
-                    path=name,
-                    kind="internal",
-                    message=f"{name}: {type(error).__name__}: {error}".splitlines()[0],
-                    hint="this is a fault in Foveal; please report it with the file",
-                )
-            )
+            self.done.append(Failure.unexpected(name, error))
         else:
             raise error
 

@@ -26,12 +26,19 @@ from foveal.types import (
 
 
 def describe_view(view: View) -> dict[str, Any]:
-    """Return how a trace names a view: its kind, its size and, for a crop, its box."""
+    """Return how a trace names a view: its kind, its size and what places it on the frame."""
     match view:
         case Canvas():
-            return {"view": "canvas", "size": [view.height, view.width]}
+            size = [view.height, view.width]
+            return {"view": "canvas", "size": size, "short_side": view.short_side}
         case Crop():
-            return {"view": "crop", "size": [view.height, view.width], "box": list(view.box)}
+            return {
+                "view": "crop",
+                "size": [view.height, view.width],
+                "box": list(view.box),
+                "canvas_size": [view.canvas.height, view.canvas.width],
+                "short_side": view.canvas.short_side,
+            }
         case Sound():
             return {"view": "sound", "rate": view.rate, "window_seconds": view.seconds}
         case Features():

@@ -26,6 +26,14 @@ class Runner(Protocol):
     def specs(self) -> Mapping[str, PartSpec]:
         """The parts by name."""
 
+    def load(self, part: str) -> None:
+        """Make ``part`` ready to run; what that takes is not on the bill of any sample.
+
+        Raises:
+            ValueError: no such part.
+            RunnerError: it cannot be loaded.
+        """
+
     def run(self, part: str, calls: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
         """Return the outputs of each call, rows first, in the order of the part's outputs.
 

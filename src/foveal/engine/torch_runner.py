@@ -54,6 +54,10 @@ class TorchRunner:
         self._keep = keep_on_device
         self._modules = {name: m.to(self._device).eval() for name, m in modules.items()}
 
+    def load(self, part: str) -> None:
+        """Do nothing: the modules are on the device already; see :meth:`Runner.load`."""
+        find_part(self.specs, part)
+
     @torch.inference_mode()
     def run(self, part: str, calls: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
         """Return the outputs of each call; see :meth:`foveal.engine.runners.Runner.run`."""
