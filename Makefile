@@ -1,7 +1,7 @@
 # Uses the python on PATH: activate the environment first.
 PYTHON ?= python
 
-.PHONY: check lint types imports tests format slow wheel wheels
+.PHONY: check lint types imports tests format slow wheel wheels floors
 
 check: lint types imports tests ## what every commit must pass
 
@@ -30,3 +30,6 @@ wheel:
 
 wheels: ## needs the network: the light install resolves as wheels everywhere
 	$(PYTHON) scripts/check_wheels.py --out results/install/wheels.json
+
+floors: ## needs the network: the light tests pass on the oldest versions allowed
+	$(PYTHON) scripts/check_floors.py --out results/install/floors.json
