@@ -1,0 +1,1 @@
+"""The embedded default: what things are in a video, and when."""
