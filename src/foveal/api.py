@@ -81,6 +81,12 @@ class Comparison:
         dense = self.dense.cost.total_macs
         return 1.0 - self.prediction.cost.total_macs / dense if dense else 0.0
 
+    @property
+    def ms_saved(self) -> float:
+        """Share of the dense milliseconds that were not spent, at most 1; below 0 if it took longer."""
+        dense = self.dense.cost.total_ms
+        return 1.0 - self.prediction.cost.total_ms / dense if dense else 0.0
+
 
 def embedded_bundle() -> Traversable:
     """Return where the bundle that ships with Foveal lies."""

@@ -98,7 +98,8 @@ def write_result(
         protocol: data, splits, baselines and cost rule in a sentence or two.
         seeds: every seed used.
         threads: cores the measured code was given.
-        claim: ``text``, ``holds`` and, where it helps, ``why``.
+        claim: ``text``, ``holds`` and, where it helps, ``why``; the claim of a system also says
+            which (``system``), and ``scripts/make_claims.py`` carries it into the package.
     """
     data = {
         "title": title,

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -22,6 +22,7 @@ SCHEMA_VERSION = 1
 """Version of the record that ``--json`` prints; raised when a field changes meaning."""
 
 Array: TypeAlias = NDArray[Any]
+Number = TypeVar("Number", int, float)
 Box: TypeAlias = tuple[float, float, float, float]
 """Crop box on the canvas: x0, y0, x1, y1 in [0, 1], x to the right and y downwards."""
 
@@ -446,6 +447,22 @@ class Cost:
         """Billions of multiply-accumulates."""
         return self.total_macs / 1e9
 
+    @property
+    def total_ms(self) -> float:
+        """Milliseconds of all stages; stages of one sample may have run side by side."""
+        return sum(self.ms.values())
+
+    def __add__(self, other: Cost) -> Cost:
+        """Return the bill of both."""
+        return Cost(
+            macs=_added(self.macs, other.macs),
+            frames_decoded=self.frames_decoded + other.frames_decoded,
+            frames_used=self.frames_used + other.frames_used,
+            packets_read=self.packets_read + other.packets_read,
+            bytes_read=self.bytes_read + other.bytes_read,
+            ms=_added(self.ms, other.ms),
+        )
+
     def to_json(self) -> dict[str, Any]:
         """Return the bill as plain JSON data."""
         return {
@@ -457,6 +474,11 @@ class Cost:
             "bytes": self.bytes_read,
             "ms": {stage: round(self.ms.get(stage, 0.0), 3) for stage in STAGES},
         }
+
+
+def _added(a: Mapping[str, Number], b: Mapping[str, Number]) -> dict[str, Number]:
+    """Return the sum of two tables, key by key."""
+    return {key: a.get(key, 0) + b.get(key, 0) for key in (*a, *b)}
 
 
 # --- what comes out -------------------------------------------------------------------------

@@ -1,0 +1,95 @@
+"""How a command ends: with an exit code and at most one line, whatever happens."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from foveal.cli.text import clean
+
+OK, FAILED, USAGE = 0, 1, 2
+INTERRUPTED, BROKEN_PIPE = 130, 141
+"""What a shell reports for a process that SIGINT or SIGPIPE ended."""
+
+
+def prepare_streams() -> None:
+    """Let a terminal that lacks a character show its code instead of ending the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def guarded(work: Callable[[], int]) -> int:
+    """Return the exit code of ``work``; turn every error into one line on standard error.
+
+    With the environment variable ``FOVEAL_DEBUG`` set, an unexpected error keeps its traceback.
+    """
+    try:
+        code = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _forget_output()
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        from foveal.types import FovealError
+
+        if isinstance(error, FovealError):
+            complain(error.message, hint=error.hint)
+            return USAGE
+        if os.environ.get("FOVEAL_DEBUG"):
+            raise
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+            complain(f"{where}{error.strerror}", hint="check the path, the rights and the space")
+            return FAILED
+        complain(
+            f"{type(error).__name__}: {error}",
+            hint="this is a fault in Foveal; FOVEAL_DEBUG=1 shows where",
+        )
+        return FAILED
+    return code
+
+
+def complain(message: str, *, hint: str) -> None:
+    """Print one line on standard error: what is wrong, and what to do."""
+    print(f"foveal: {clean(message)}; {clean(hint)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def stop_at_once() -> Iterator[None]:
+    """End the process on Ctrl-C without waiting for the frame or file that is being read.
+
+    A thread inside the decoder cannot be told to stop, and waiting for it could take minutes.
+    Only for work that leaves nothing half done behind.
+    """
+    try:
+        before = signal.signal(signal.SIGINT, _leave)
+    except ValueError:  # signals belong to the main thread; elsewhere nobody presses Ctrl-C
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _leave(_signal: int, _frame: object) -> None:
+    if (processes := sys.modules.get("multiprocessing")) is not None:
+        for child in processes.active_children():
+            child.kill()
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+    os._exit(INTERRUPTED)
+
+
+def _forget_output() -> None:
+    # What is still buffered would complain once more when the interpreter closes the stream.
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

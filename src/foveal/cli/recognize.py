@@ -1,0 +1,195 @@
+"""``foveal recognize``: names of videos in, answers with their bill out."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from foveal.cli.guard import FAILED, OK, USAGE, complain, stop_at_once
+from foveal.cli.text import clean
+
+if TYPE_CHECKING:
+    from foveal.api import Comparison, Model
+    from foveal.cli.names import Name, Names
+    from foveal.types import Failure, Prediction
+
+    Result: TypeAlias = Prediction | Comparison | Failure
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for; see ``foveal recognize --help``."""
+
+    model: str | None = None
+    top_k: int = 1
+    json: bool = False
+    check: bool = False
+    explain: str | None = None
+    threads: int | None = None
+
+
+def run(inputs: list[str], options: Options) -> int:
+    """Recognise what ``inputs`` name and return the exit code."""
+    page = None if options.explain is None else page_path(options.explain)
+    from foveal.cli.names import Names
+
+    with stop_at_once():
+        names = Names(inputs)
+        if names.nothing:
+            complain("no input", hint="name a file, a folder, a pattern or a URL")
+            return USAGE
+        results = recognise(open_model(options), names, options)
+        if page is None:
+            return show(results, names, options)
+        kept: list[Result] = []
+        code = show(keep(results, kept), names, options)
+        write_explanation(kept, page)
+        return code
+
+
+def page_path(name: str) -> Path:
+    """Return the path of the page asked for, before work is spent on what it would show.
+
+    Raises:
+        InputError: its folder is not there.
+    """
+    page = Path(name)
+    if page.is_dir() or not page.parent.is_dir():
+        from foveal.api import InputError
+
+        raise InputError(
+            f"{page}: no page can be written there", hint="name a file in a folder that exists"
+        )
+    return page
+
+
+def keep(results: Iterable[Result], kept: list[Result]) -> Iterator[Result]:
+    """Yield ``results`` and put them into ``kept``."""
+    for result in results:
+        kept.append(result)
+        yield result
+
+
+def write_explanation(results: list[Result], page: Path) -> None:
+    """Write the page about ``results`` and say where it is."""
+    from foveal.explain import write_page
+
+    write_page(results, page)
+    print(f"Page: {clean(str(page))}", file=sys.stderr)
+
+
+def show(results: Iterable[Result], names: Names, options: Options) -> int:
+    """Show ``results`` in the form asked for, and return the exit code."""
+    if options.json:
+        return print_json(results, names)
+    if not names.only_one:
+        from foveal.cli.many import many
+
+        return many(results, names)
+    ready = time.perf_counter()
+    # What shows the answer is loaded while frames are decoded.
+    threading.Thread(target=import_module, args=("foveal.cli.show",), daemon=True).start()
+    (result,) = results
+    from foveal.cli.show import one
+
+    return one(result, ready=ready)
+
+
+def open_model(options: Options) -> Model:
+    """Return the model asked for, its part being loaded beside what comes next."""
+    from foveal.api import InputError, load
+
+    model = load(options.model, threads=options.threads)
+    if options.check and model.reference is None:
+        raise InputError(
+            f"{model.name} has no dense reference to compare with", hint="leave out --check"
+        )
+    model.preload()
+    return model
+
+
+def recognise(model: Model, names: Iterable[Name], options: Options) -> Iterator[Result]:
+    """Yield one result for each name, as they are done."""
+    from foveal.types import Failure
+
+    failures: deque[Failure] = deque()
+
+    def paths() -> Iterator[str]:
+        for name in names:
+            if isinstance(name, str):
+                yield name
+            else:
+                failures.append(Failure.of(*name))
+
+    if options.check:
+        results: Iterator[Result] = compared(model, paths(), top_k=options.top_k)
+    else:
+        results = model.recognize_many(paths(), top_k=options.top_k)
+    for result in results:
+        while failures:
+            yield failures.popleft()
+        yield result
+    yield from failures
+
+
+def compared(model: Model, paths: Iterable[str], *, top_k: int) -> Iterator[Comparison | Failure]:
+    """Yield each file beside its dense reference, one after the other."""
+    from foveal.api import SampleError
+    from foveal.types import Failure
+
+    for path in paths:
+        try:
+            yield model.compare(path, top_k=top_k)
+        except SampleError as error:
+            yield error.failure
+        except Exception as error:  # one file must not end the others
+            yield Failure.unexpected(path, error)
+
+
+def prediction_of(result: Prediction | Comparison) -> Prediction:
+    """Return the model's own answer of a result."""
+    from foveal.types import Prediction
+
+    return result if isinstance(result, Prediction) else result.prediction
+
+
+def record(result: Result) -> dict[str, Any]:
+    """Return the record of a result; with ``--check`` it has one key more, ``check``."""
+    from foveal.types import Failure, Prediction
+
+    if isinstance(result, Prediction | Failure):
+        return result.to_json()
+    return {**result.prediction.to_json(), "check": check_record(result)}
+
+
+def check_record(result: Comparison) -> dict[str, Any]:
+    """Return what ``--check`` adds to a record; savings are shares of the dense figure."""
+    return {
+        "agreement": None if result.agreement is None else round(result.agreement, 6),
+        "macs_saved": round(result.macs_saved, 6),
+        "ms_saved": round(result.ms_saved, 6),
+        "dense": result.dense.cost.to_json(),
+    }
+
+
+def print_json(results: Iterable[Result], names: Names) -> int:
+    """Print one record a line, in ASCII, as they are done, and return the exit code."""
+    code = OK
+    if sys.stderr.isatty() and not sys.stdout.isatty() and not names.only_one:
+        from foveal.cli.progress import tracked
+
+        results = tracked(results, names.total)
+    for result in results:
+        data = record(result)
+        print(json.dumps(data, allow_nan=False), flush=True)
+        if data["status"] == "error":
+            code = FAILED
+    return code
