@@ -1,0 +1,55 @@
+"""Video in: exactly the frames asked for, rendered once, and clear words for broken files.
+
+Importing this package does not import PyAV; that happens when the first file is opened.
+"""
+
+from foveal.video.doctor import Finding, doctor, write_bad
+from foveal.video.errors import (
+    AudioOnlyError,
+    CrashedError,
+    EmptyFileError,
+    MissingError,
+    NetworkError,
+    NoFramesError,
+    NoSoundError,
+    NothingFoundError,
+    NotVideoError,
+    NoVideoStreamError,
+    TruncatedError,
+    UndecodableError,
+    UnreadableError,
+    VideoError,
+)
+from foveal.video.file_source import FileSource, open_source
+from foveal.video.memory import ArraySource, FeatureSource
+from foveal.video.names import expand, is_url
+from foveal.video.probing import probe
+from foveal.video.render import render
+
+__all__ = [
+    "ArraySource",
+    "AudioOnlyError",
+    "CrashedError",
+    "EmptyFileError",
+    "FeatureSource",
+    "FileSource",
+    "Finding",
+    "MissingError",
+    "NetworkError",
+    "NoFramesError",
+    "NoSoundError",
+    "NoVideoStreamError",
+    "NotVideoError",
+    "NothingFoundError",
+    "TruncatedError",
+    "UndecodableError",
+    "UnreadableError",
+    "VideoError",
+    "doctor",
+    "expand",
+    "is_url",
+    "open_source",
+    "probe",
+    "render",
+    "write_bad",
+]

@@ -1,0 +1,216 @@
+"""Find the broken files among many, in parallel, before something long runs over them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing import get_context
+
+from foveal.types import SCHEMA_VERSION, Canvas, FovealError, Look, Plan
+from foveal.video.errors import CrashedError, VideoError, shown
+
+_CHECK_CANVAS = Canvas(height=32, width=32)
+_AHEAD = 4
+"""Files handed to each worker in advance."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """What is wrong with one file, if anything.
+
+    Args:
+        path: as given.
+        kind: ``ok``, or the kind of the error.
+        message: what is wrong; empty for ``ok``.
+        hint: what to do; empty for ``ok``.
+        warnings: one line each; the file can be used all the same.
+    """
+
+    path: str
+    kind: str
+    message: str = ""
+    hint: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Whether the file can be used."""
+        return self.kind == "ok"
+
+    @classmethod
+    def of(cls, path: str, error: FovealError) -> Finding:
+        """Return the finding that ``error`` means."""
+        return cls(path=path, kind=error.kind, message=error.message, hint=error.hint)
+
+    def to_json(self) -> dict[str, object]:
+        """Return plain JSON data, shaped like a failed record."""
+        if self.ok:
+            return {
+                "schema": SCHEMA_VERSION,
+                "path": self.path,
+                "status": "ok",
+                "warnings": list(self.warnings),
+            }
+        return {
+            "schema": SCHEMA_VERSION,
+            "path": self.path,
+            "status": "error",
+            "error": {"kind": self.kind, "message": self.message, "hint": self.hint},
+        }
+
+
+def examine(path: str, *, full: bool = False) -> Finding:
+    """Check one file here, in this process.
+
+    Args:
+        path: file or URL.
+        full: decode every frame instead of the first, middle and last keyframe.
+    """
+    from foveal.video.file_source import FileSource
+
+    try:
+        source = FileSource(path, threads=1)
+        try:
+            length = source.info.duration_seconds
+            times = tuple(dict.fromkeys((0.0, length / 2, length)))
+            source.plan(Plan(times=times, keyframes=True))
+            source.look(Look(times=times, view=_CHECK_CANVAS))
+            found = [*source.warnings, *(_decode_all(path) if full else ())]
+            return Finding(path=path, kind="ok", warnings=tuple(found))
+        finally:
+            source.close()
+    except FovealError as error:
+        return Finding.of(path, error)
+
+
+def _decode_all(path: str) -> Iterator[str]:
+    """Decode every frame and yield what is wrong, one line each."""
+    import av
+
+    from foveal.video.opening import open_video
+    from foveal.video.timeline import demuxed
+
+    opened = open_video(path)
+    try:
+        frames = damaged = 0
+        for packet in chain(demuxed(opened), (None,)):
+            try:
+                pictures = opened.stream.codec_context.decode(packet)
+            except av.FFmpegError:
+                damaged += 1
+                continue
+            frames += len(pictures)
+            damaged += sum(picture.is_corrupt for picture in pictures)
+        if damaged:
+            yield f"{damaged} pictures are damaged"
+        stated = opened.stream.frames
+        if frames + 1 < stated:  # one may be lost to packing
+            yield f"{frames} of {stated} pictures can be decoded"
+    finally:
+        opened.close()
+
+
+def doctor(
+    paths: Iterable[str | tuple[str, VideoError]], *, workers: int | None = None, full: bool = False
+) -> Iterator[Finding]:
+    """Check many files in parallel and yield one finding each, in the order given.
+
+    Files are checked in other processes, so that a file that takes its decoder down costs
+    itself only.
+
+    Args:
+        paths: files and URLs, or pairs (name, error) as :func:`foveal.video.expand` yields.
+        workers: processes; None takes the CPUs.
+        full: decode every frame instead of the first, middle and last keyframe.
+    """
+    count = workers or os.cpu_count() or 1
+    if count < 1:
+        raise ValueError(f"workers must be at least 1, got {count}")
+    waiting: list[tuple[str, Future[Finding] | Finding]] = []
+    pool = _pool(count)
+    try:
+        for item in paths:
+            if isinstance(item, str):
+                waiting.append((item, _submit(pool, item, full)))
+            else:
+                waiting.append((item[0], Finding.of(*item)))
+            if len(waiting) >= count * _AHEAD:
+                finding, pool = _result(pool, waiting, count, full)
+                yield finding
+        while waiting:
+            finding, pool = _result(pool, waiting, count, full)
+            yield finding
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def write_bad(findings: Iterable[Finding], path: str) -> int:
+    """Write the findings that are not ok to ``path``, one JSON object a line.
+
+    Returns:
+        how many there were.
+    """
+    count = 0
+    with open(path, "w", encoding="utf-8") as file:
+        for finding in findings:
+            if not finding.ok:
+                file.write(json.dumps(finding.to_json()) + "\n")
+                count += 1
+    return count
+
+
+def _pool(count: int) -> ProcessPoolExecutor:
+    # spawned, not forked: decoders and the caller's threads do not survive a fork
+    return ProcessPoolExecutor(max_workers=count, mp_context=get_context("spawn"))
+
+
+def _submit(pool: ProcessPoolExecutor, path: str, full: bool) -> Future[Finding]:
+    try:
+        return pool.submit(examine, path, full=full)
+    except BrokenProcessPool as error:
+        broken: Future[Finding] = Future()
+        broken.set_exception(error)
+        return broken
+
+
+def _result(
+    pool: ProcessPoolExecutor,
+    waiting: list[tuple[str, Future[Finding] | Finding]],
+    count: int,
+    full: bool,
+) -> tuple[Finding, ProcessPoolExecutor]:
+    """Return the first finding, and the pool to go on with (a new one after a crash)."""
+    path, result = waiting.pop(0)
+    if isinstance(result, Finding):
+        return result, pool
+    try:
+        return result.result(), pool
+    except BrokenProcessPool:
+        pool.shutdown(wait=False, cancel_futures=True)
+    finding = _alone(path, full)  # a crash breaks all files in work: find out whose it was
+    pool = _pool(count)
+    waiting[:] = [
+        (name, later if isinstance(later, Finding) or _done(later) else _submit(pool, name, full))
+        for name, later in waiting
+    ]
+    return finding, pool
+
+
+def _done(future: Future[Finding]) -> bool:
+    return future.done() and not future.cancelled() and future.exception() is None
+
+
+def _alone(path: str, full: bool) -> Finding:
+    """Check one file in a process of its own."""
+    with _pool(1) as pool:
+        try:
+            return pool.submit(examine, path, full=full).result()
+        except BrokenProcessPool:
+            hint = "leave it out, and report it to the makers of FFmpeg"
+            message = f"{shown(path)}: the decoder crashed on it"
+            return Finding.of(path, CrashedError(message, hint=hint))

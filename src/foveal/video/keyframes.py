@@ -1,0 +1,122 @@
+"""The keyframe nearest to a time: one packet is decoded, the others never reach the decoder."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from foveal.types import Canvas, Crop, Meter
+from foveal.video.seeking import Seeker
+from foveal.video.store import FrameStore
+from foveal.video.timeline import Timeline
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
+
+    from foveal.video.opening import Opened
+
+_DOUBT_SECONDS = 0.5
+"""Index entries may be this far off; nearer ties are settled by reading both packets."""
+
+
+class KeyframeReader:
+    """Answers ticks with the timestamp of the nearest keyframe; frames go to the store.
+
+    Args:
+        opened: the file.
+        timeline: its times.
+        seeker: finds keyframes in it.
+        store: takes the frames.
+        meter: packets and decoded frames are counted here.
+    """
+
+    def __init__(
+        self, opened: Opened, timeline: Timeline, seeker: Seeker, store: FrameStore, meter: Meter
+    ) -> None:
+        self._opened = opened
+        self._timeline = timeline
+        self._seeker = seeker
+        self._store = store
+        self._meter = meter
+        self._nearest: dict[int, int] = {}
+
+    def plan(self, ticks: set[int]) -> set[int]:
+        """Forget what is outside ``ticks``; return the timestamps of frames that stay of use."""
+        self._nearest = {t: pts for t, pts in self._nearest.items() if t in ticks}
+        return set(self._nearest.values())
+
+    def fetch(self, tick: int, view: Canvas | Crop) -> int | None:
+        """Return the timestamp of the keyframe nearest to ``tick``, decoded into the store.
+
+        Returns:
+            None if no keyframe can be decoded alone there.
+        """
+        stamp = self._nearest.get(tick)
+        if stamp is None or not self._store.has(stamp, view):
+            stamp = self._by_index(tick, view) if self._timeline.keys else self._by_time(tick, view)
+        if stamp is not None:
+            self._nearest[tick] = stamp
+        return stamp
+
+    def _by_index(self, tick: int, view: Canvas | Crop) -> int | None:
+        """Choose by the index, and settle by the packets where the index may be off."""
+        keys = self._timeline.keys
+        assert keys is not None
+        low = self._timeline.key_before(tick)
+        if low + 1 == len(keys) or tick <= keys[low]:
+            return self._load(low, view)
+        doubt = _DOUBT_SECONDS / float(self._timeline.time_base)
+        for index in (low, low + 1):
+            near_tie = abs((tick - keys[low]) - (keys[low + 1] - tick)) <= doubt
+            if near_tie and keys[index] not in self._timeline.exact_keys:
+                self._seeker.key_at(index)  # corrects the entry
+        return self._load(low if tick - keys[low] <= keys[low + 1] - tick else low + 1, view)
+
+    def _load(self, index: int, view: Canvas | Crop) -> int | None:
+        """Return the timestamp of keyframe ``index`` once it is in the store."""
+        keys = self._timeline.keys
+        assert keys is not None
+        if keys[index] in self._timeline.exact_keys and self._store.has(keys[index], view):
+            return keys[index]
+        position = self._seeker.key_at(index)
+        return self._decoded(position.key, position.stamp, view) if position else None
+
+    def _by_time(self, tick: int, view: Canvas | Crop) -> int | None:
+        """Read from the keyframe before ``tick`` to the one after it, and take the nearer."""
+        position = self._seeker.before(tick)
+        if position is None:
+            return None
+        best, stamp = position.key, position.stamp
+        for packet in position.packets:
+            if packet.is_keyframe:
+                other = self._seeker.stamp(packet)
+                if abs(other - tick) < abs(stamp - tick):
+                    best, stamp = packet, other
+                if other > tick:
+                    break
+        return self._decoded(best, stamp, view)
+
+    def _decoded(self, key: Packet[VideoStream], stamp: int, view: Canvas | Crop) -> int | None:
+        """Decode one keyframe alone into the store; return its stamp if it gave a frame."""
+        if not self._store.has(stamp, view):
+            frames = self._decode_alone(key)
+            self._meter.frames_decoded += len(frames)
+            if not frames:
+                return None
+            self._store.add(stamp, frames[0])
+        return stamp
+
+    def _decode_alone(self, packet: Packet[VideoStream]) -> list[VideoFrame]:
+        import av
+
+        context = self._opened.stream.codec_context
+        context.flush_buffers()
+        context.skip_frame = "DEFAULT"
+        try:
+            frames = context.decode(packet)
+            return [*frames, *context.decode(None)]
+        except av.FFmpegError:
+            return []
+        finally:
+            context.flush_buffers()

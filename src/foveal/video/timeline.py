@@ -1,0 +1,235 @@
+"""Where time zero is, where the keyframes are, and how ticks and seconds relate. No decoding."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from foveal.video.errors import NoFramesError, TruncatedError, VideoError, shown
+from foveal.video.names import is_url
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.video.stream import VideoStream
+
+    from foveal.video.opening import Opened
+
+TOLERANCE_SECONDS = 1e-6
+"""A time this little before a frame still means that frame: times travel as rounded floats."""
+
+_COUNTED_CODECS = ("h264", "hevc")
+"""With B-frames in AVI these have no usable timestamps; their frames are counted instead."""
+
+_LOOSE_FORMATS = ("mpeg",)
+"""Not every packet of these has a timestamp, and the guesses in between differ after a seek."""
+
+
+@dataclass(slots=True)
+class Timeline:
+    """The time axis of one video stream, in ticks of its time base.
+
+    Args:
+        time_base: seconds per tick.
+        origin: timestamp of the first shown frame; second 0.
+        first_key: timestamp of the first keyframe; decoding can start nowhere before it.
+        frame_ticks: ticks from frame to frame at the average rate, at least 1.
+        counted: frames carry no usable timestamps and are numbered from their keyframe on.
+        seekable: timestamps after a seek are those of reading through.
+        keys: timestamps of all keyframes, ascending, or None without an index. An entry may
+            be a few frames off (the index of MP4 holds decoding times) until its packet has
+            been seen, see :meth:`learn`.
+        exact_keys: the entries known to be right.
+    """
+
+    time_base: Fraction
+    origin: int
+    first_key: int
+    frame_ticks: int
+    counted: bool
+    seekable: bool
+    keys: list[int] | None = None
+    exact_keys: set[int] = field(default_factory=set)
+
+    def ticks(self, seconds: float) -> int:
+        """Return the tick on display at ``seconds``; a frame shows from its own tick on."""
+        return self.origin + math.floor((seconds + TOLERANCE_SECONDS) / float(self.time_base))
+
+    def seconds(self, ticks: int) -> float:
+        """Return the seconds from the first shown frame to ``ticks``."""
+        return float((ticks - self.origin) * self.time_base)
+
+    def key_before(self, ticks: int) -> int:
+        """Return the position in ``keys`` of the last keyframe not after ``ticks`` (or 0)."""
+        assert self.keys is not None
+        return max(bisect.bisect_right(self.keys, ticks) - 1, 0)
+
+    def learn(self, packet_pts: int, index_position: int) -> None:
+        """Correct one entry of ``keys`` by the timestamp its packet really has."""
+        assert self.keys is not None
+        below = index_position == 0 or self.keys[index_position - 1] < packet_pts
+        last = len(self.keys) - 1
+        above = index_position == last or packet_pts < self.keys[index_position + 1]
+        if below and above:  # else the index is not in order: keep what still can be searched
+            self.keys[index_position] = packet_pts
+            self.exact_keys.add(packet_pts)
+
+
+def read_timeline(opened: Opened) -> Timeline:
+    """Read the first packets and the container's index.
+
+    Raises:
+        NoFramesError: the stream holds no packet.
+        TruncatedError: the index promises packets that are not in the file.
+    """
+    stream = opened.stream
+    time_base = stream.time_base or Fraction(1, 1000)
+    first = _first_packets(opened)
+    key = next((p for p in first if p.is_keyframe), first[0])
+    rate = stream.average_rate or stream.guessed_rate or Fraction(25)
+    frame_ticks = max(round(1 / (rate * time_base)), 1) if rate else 1
+    reordered_avi = opened.format == "avi" and stream.codec_context.name in _COUNTED_CODECS
+    counted = key.pts is None or (reordered_avi and stream.codec_context.has_b_frames)
+    start = key.dts if counted else key.pts
+    timeline = Timeline(
+        time_base=time_base,
+        origin=start or 0,
+        first_key=start or 0,
+        frame_ticks=frame_ticks,
+        counted=counted,
+        seekable=start is not None and opened.format not in _LOOSE_FORMATS,
+    )
+    if not counted:
+        shown_pts = [p.pts for p in first if p.pts is not None and not p.is_discard]
+        if key.is_discard and shown_pts:
+            timeline.origin = min(shown_pts)
+    timeline.keys = _index(opened, timeline, key)
+    return timeline
+
+
+def _first_packets(opened: Opened) -> list[Packet[VideoStream]]:
+    """Return packets up to the first keyframe, and on until the first shown frame is known."""
+    packets: list[Packet[VideoStream]] = []
+    lowest: int | None = None
+    keys = 0
+    for packet in demuxed(opened):
+        packets.append(packet)
+        keys += packet.is_keyframe
+        if packet.pts is not None and not packet.is_discard:
+            lowest = packet.pts if lowest is None else min(lowest, packet.pts)
+        if keys and (
+            not packet.is_discard
+            and (packets[-1].pts is None or (lowest is not None and _past(packet, lowest)))
+        ):
+            break
+        if len(packets) > 2000:
+            break
+    if packets:
+        return packets
+    raise no_frames(opened)
+
+
+def _past(packet: Packet[VideoStream], lowest: int) -> bool:
+    """Return whether no later packet can be shown before ``lowest``."""
+    return packet.is_keyframe or (packet.dts is not None and packet.dts >= lowest)
+
+
+def no_frames(opened: Opened) -> VideoError:
+    """Return the error for a stream without a packet."""
+    if len(opened.stream.index_entries) or opened.stream.frames:
+        hint = "copy or download it again"
+        return TruncatedError(
+            f"{shown(opened.name)}: its pictures are cut off, only the header is there", hint=hint
+        )
+    hint = "if it is the start of a segmented video, join the segments first"
+    return NoFramesError(f"{shown(opened.name)}: a video stream without a frame", hint=hint)
+
+
+def demuxed(opened: Opened) -> Iterator[Packet[VideoStream]]:
+    """Yield the packets from the current position on; an unreadable rest counts as the end.
+
+    Raises:
+        NetworkError: the connection broke.
+    """
+    import av
+
+    from foveal.video.errors import NetworkError
+
+    try:
+        for packet in opened.container.demux(opened.stream):
+            if packet.size:  # PyAV ends with an empty one
+                yield packet
+    except (av.FFmpegError, OSError) as error:
+        if is_url(opened.name):
+            reason = getattr(error, "strerror", None) or str(error)
+            hint = "check the connection and try again"
+            raise NetworkError(f"{shown(opened.name)}: broke off ({reason})", hint=hint) from error
+
+
+def _index(opened: Opened, timeline: Timeline, first_key: Packet[VideoStream]) -> list[int] | None:
+    """Return the keyframes' timestamps from the container's own index if it is complete."""
+    import av
+
+    stream = opened.stream
+    if opened.format not in ("mov", "matroska", "avi") or not timeline.seekable:
+        return None
+    if opened.format == "matroska":  # its index is read by the first seek
+        try:
+            opened.container.seek(timeline.first_key, stream=stream)
+        except av.FFmpegError:
+            return None
+    entries = stream.index_entries
+    if not len(entries):
+        return None
+    stamps = _key_stamps(stream)
+    if not stamps or not _covers(opened, timeline, stamps, entries[-1].timestamp):
+        return None
+    shift = 0
+    if opened.format != "matroska" and not timeline.counted:
+        dts = first_key.dts if first_key.dts is not None else stamps[0]
+        shift = timeline.first_key - dts
+    timeline.exact_keys.add(timeline.first_key)
+    return sorted({s + shift for s in stamps})
+
+
+def _key_stamps(stream: VideoStream) -> list[int]:
+    """Return the index timestamps of the keyframes, hopping from one to the next."""
+    entries = stream.index_entries
+    stamps: list[int] = []
+    at = entries.search_timestamp(entries[0].timestamp, backward=False)
+    while at >= 0:
+        stamp = entries[at].timestamp
+        if stamps and stamp <= stamps[-1]:
+            break  # timestamps that do not ascend cannot be searched
+        stamps.append(stamp)
+        at = entries.search_timestamp(stamp + 1, backward=False)
+    return stamps
+
+
+def _covers(opened: Opened, timeline: Timeline, stamps: list[int], last: int) -> bool:
+    """Return whether the index reaches the end of the stream."""
+    duration = length_ticks(opened, timeline)
+    if duration is None:
+        return False
+    missing = timeline.origin + duration - last
+    if opened.format == "matroska":  # keyframes only: the end may be one long group away
+        gaps = [b - a for a, b in pairwise(stamps)]
+        return bool(gaps) and missing <= 2 * max(gaps)
+    return missing <= max(duration / 20, float(1 / timeline.time_base))
+
+
+def length_ticks(opened: Opened, timeline: Timeline) -> int | None:
+    """Return the length of the picture stream as the header states it, or None."""
+    stream, container = opened.stream, opened.container
+    if stream.duration:
+        return int(stream.duration)
+    if container.duration:
+        start = Fraction(container.start_time or 0, 1_000_000)
+        lead = timeline.origin * timeline.time_base - start
+        seconds = Fraction(container.duration, 1_000_000) - max(lead, Fraction(0))
+        return max(int(seconds / timeline.time_base), 0)
+    return None
