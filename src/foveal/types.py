@@ -623,7 +623,7 @@ class Source(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What went wrong so far without stopping the sample, one line each."""
+        """What the user should know of it so far, one line each, those of ``info`` included."""
 
     def plan(self, plan: Plan) -> None:
         """Replace the set of times that may be looked at."""

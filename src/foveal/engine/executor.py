@@ -355,7 +355,7 @@ class _Run:
                 answer=sample.answer,
                 trace=trace,
                 cost=sample.record.cost(sample.source.meter, trace),
-                warnings=(*sample.source.info.warnings, *sample.source.warnings),
+                warnings=tuple(sample.source.warnings),
             )
         )
         self._release(sample.index)
