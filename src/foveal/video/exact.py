@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from foveal.types import Canvas, Crop, Meter
@@ -123,6 +124,10 @@ class ExactReader:
             if position is None:
                 raise no_frames(self._opened)
             self._open_decoder()
+            timeline = self._timeline
+            if timeline.counted and timeline.seekable and timeline.delay is None:
+                self._learn_delay()
+                continue
             open_ticks = [t for t in self._ticks if t not in self._answers]
             self._run = ForwardRun(
                 self._opened.stream.codec_context,
@@ -145,6 +150,24 @@ class ExactReader:
                 else:  # nothing decodable up to the tick: its frame is in an earlier group
                     back = max(2 * back, self._timeline.frame_ticks)
                     before = position.stamp - back
+
+    def _learn_delay(self) -> None:
+        """Decode the first frame to learn how late frames come out."""
+        import av
+
+        position = self._seeker.first()
+        self._timeline.delay = 0
+        if position is None:
+            return
+        context = self._opened.stream.codec_context
+        context.skip_frame = "DEFAULT"
+        for packet in chain((position.key,), position.packets):
+            with contextlib.suppress(av.FFmpegError):
+                frames = context.decode(packet)
+                self._meter.frames_decoded += len(frames)
+                if frames and frames[0].dts is not None:
+                    self._timeline.delay = frames[0].dts - self._timeline.first_key
+                    return
 
     def _open_decoder(self) -> None:
         """Open the decoder while nothing is skipped: some take that setting only then."""

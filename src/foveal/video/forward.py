@@ -79,7 +79,7 @@ class ForwardRun:
         self._skipped: int | None = None
         self._emitted: deque[tuple[int, VideoFrame]] = deque()
         self._current: tuple[int, VideoFrame] | None = None
-        self._count = 0
+        self._stamped: int | None = None
         self._ended = self._drained = False
         self.damaged = 0
         self._queue(position.key)
@@ -292,11 +292,14 @@ class ForwardRun:
             self._emitted.append((self._stamp(frame), frame))
 
     def _stamp(self, frame: VideoFrame) -> int:
-        if self._timeline.counted or frame.pts is None:
-            stamp = self.start + self._count * self._timeline.frame_ticks
-        else:
-            stamp = frame.pts
-        self._count += 1
+        stamp = frame.pts
+        if self._timeline.counted:
+            delay = self._timeline.delay
+            stamp = None if frame.dts is None or delay is None else frame.dts - delay
+        if stamp is None:
+            last = self._stamped
+            stamp = self.start if last is None else last + self._timeline.frame_ticks
+        self._stamped = stamp
         return stamp
 
     def _take(self, pts: int, frame: VideoFrame) -> None:

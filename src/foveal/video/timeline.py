@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 from foveal.video.errors import NoFramesError, TruncatedError, VideoError, shown
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 TOLERANCE_SECONDS = 1e-6
 """A time this little before a frame still means that frame: times travel as rounded floats."""
 
-_COUNTED_CODECS = ("h264", "hevc")
-"""With B-frames in AVI these have no usable timestamps; their frames are counted instead."""
+_AVI_LOOK_AHEAD = 100
+"""Packets read to learn whether an AVI file with B-frames says which frame each one holds."""
 
 _LOOSE_FORMATS = ("mpeg",)
 """Not every packet of these has a timestamp, and the guesses in between differ after a seek."""
@@ -38,7 +38,11 @@ class Timeline:
         origin: timestamp of the first shown frame; second 0.
         first_key: timestamp of the first keyframe; decoding can start nowhere before it.
         frame_ticks: ticks from frame to frame at the average rate, at least 1.
-        counted: frames carry no usable timestamps and are numbered from their keyframe on.
+        counted: packets do not say which frame they hold. A frame's time is then that of
+            the packet that pushed it out of the decoder, less ``delay``; failing that, its
+            number.
+        delay: ticks from the first packet to the one that pushes the first frame out, once
+            that is known.
         seekable: timestamps after a seek are those of reading through.
         keys: timestamps of all keyframes, ascending, or None without an index. An entry may
             be a few frames off (the index of MP4 holds decoding times) until its packet has
@@ -52,6 +56,7 @@ class Timeline:
     frame_ticks: int
     counted: bool
     seekable: bool
+    delay: int | None = None
     keys: list[int] | None = None
     exact_keys: set[int] = field(default_factory=set)
 
@@ -92,8 +97,7 @@ def read_timeline(opened: Opened) -> Timeline:
     key = next((p for p in first if p.is_keyframe), first[0])
     rate = stream.average_rate or stream.guessed_rate or Fraction(25)
     frame_ticks = max(round(1 / (rate * time_base)), 1) if rate else 1
-    reordered_avi = opened.format == "avi" and stream.codec_context.name in _COUNTED_CODECS
-    counted = key.pts is None or (reordered_avi and stream.codec_context.has_b_frames)
+    counted = key.pts is None or _timestamps_made_up(opened, first)
     start = key.dts if counted else key.pts
     timeline = Timeline(
         time_base=time_base,
@@ -131,6 +135,19 @@ def _first_packets(opened: Opened) -> list[Packet[VideoStream]]:
     if packets:
         return packets
     raise no_frames(opened)
+
+
+def _timestamps_made_up(opened: Opened, first: list[Packet[VideoStream]]) -> bool:
+    """Return whether an AVI file's packets are just numbered although frames are reordered.
+
+    AVI stores no presentation times. FFmpeg finds them in the pictures of some codecs; for the
+    others (H.264, packed MPEG-4) it numbers the packets, which is then wrong for most frames.
+    """
+    if opened.format != "avi" or not opened.stream.codec_context.has_b_frames:
+        return False
+    packets = chain(first, islice(demuxed(opened), _AVI_LOOK_AHEAD))
+    shifts = {p.pts - p.dts for p in packets if p.pts is not None and p.dts is not None}
+    return len(shifts) == 1
 
 
 def _past(packet: Packet[VideoStream], lowest: int) -> bool:
