@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from itertools import chain
-from multiprocessing import get_context
+from typing import TYPE_CHECKING
 
 from foveal.types import SCHEMA_VERSION, Canvas, FovealError, Look, Plan
 from foveal.video.errors import CrashedError, VideoError, shown
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 _CHECK_CANVAS = Canvas(height=32, width=32)
 _AHEAD = 4
@@ -165,14 +167,25 @@ def write_bad(findings: Iterable[Finding], path: str) -> int:
 
 
 def _pool(count: int) -> ProcessPoolExecutor:
-    # spawned, not forked: decoders and the caller's threads do not survive a fork
-    return ProcessPoolExecutor(max_workers=count, mp_context=get_context("spawn"))
+    # Imported here: whoever only reads a video never pays for it.
+    import signal
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    return ProcessPoolExecutor(
+        max_workers=count,
+        # spawned, not forked: decoders and the caller's threads do not survive a fork
+        mp_context=get_context("spawn"),
+        # Ctrl-C reaches every process of a terminal; what it means is for the caller to say.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
 
 
 def _submit(pool: ProcessPoolExecutor, path: str, full: bool) -> Future[Finding]:
     try:
         return pool.submit(examine, path, full=full)
-    except BrokenProcessPool as error:
+    except BrokenExecutor as error:
         broken: Future[Finding] = Future()
         broken.set_exception(error)
         return broken
@@ -190,7 +203,7 @@ def _result(
         return result, pool
     try:
         return result.result(), pool
-    except BrokenProcessPool:
+    except BrokenExecutor:
         pool.shutdown(wait=False, cancel_futures=True)
     finding = _alone(path, full)  # a crash breaks all files in work: find out whose it was
     pool = _pool(count)
@@ -210,7 +223,7 @@ def _alone(path: str, full: bool) -> Finding:
     with _pool(1) as pool:
         try:
             return pool.submit(examine, path, full=full).result()
-        except BrokenProcessPool:
+        except BrokenExecutor:
             hint = "leave it out, and report it to the makers of FFmpeg"
             message = f"{shown(path)}: the decoder crashed on it"
             return Finding.of(path, CrashedError(message, hint=hint))
