@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import time
 
 STARTED = time.perf_counter()
@@ -10,12 +12,16 @@ STARTED = time.perf_counter()
 
 def main() -> None:
     """Run the command that the arguments name and leave with its exit code."""
-    from foveal.cli.guard import prepare_streams
+    from foveal.cli.guard import INTERRUPTED, prepare_streams
 
     prepare_streams()
+    # NumPy would start a thread a core for matrix products nobody here computes, and each spins
+    # through the first tenth of a second.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        from foveal.cli.app import app
+        from foveal.cli import app
 
-        app(prog_name="foveal")
+        code = app.main(sys.argv[1:])
     except KeyboardInterrupt:
-        raise SystemExit(130) from None
+        code = INTERRUPTED
+    raise SystemExit(code)

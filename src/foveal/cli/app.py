@@ -1,184 +1,293 @@
-"""The commands and their options; what they do is loaded when one of them runs."""
+"""The commands and their options; what they do is loaded when one of them runs.
+
+The standard library parses the arguments: a command has answered in the time that a larger
+parser takes to load (docs/decisions.md).
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
-import typer
-
-from foveal.cli.guard import guarded
-
-app = typer.Typer(
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,  # help in plain text: loading Rich would double the time to the answer
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-    epilog="\b\nTry:      foveal demo\nThen:     foveal recognize clip.mp4",
-)
-
-_EXPLAIN = typer.Option(
-    metavar="OUT.html", help="Write a page that shows what was looked at and decided."
-)
-_JSON_LINES = typer.Option("--json", help="Print one JSON record a line, errors included.")
+from foveal.cli.guard import USAGE, guarded
 
 
-def _version(asked: bool) -> None:
-    if asked:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One verb of the command line.
+
+    Args:
+        name: as typed.
+        summary: one line for the list of commands.
+        about: what else a reader of ``--help`` should know, in lines of at most 80 characters.
+        examples: command lines.
+        options: adds the options to a parser.
+        run: does it and returns the exit code.
+    """
+
+    name: str
+    summary: str
+    about: str
+    examples: tuple[str, ...]
+    options: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+    def parser(self) -> ArgumentParser:
+        """Return the parser of what follows the name."""
+        examples = "\n".join(f"  {line}" for line in self.examples)
+        made = ArgumentParser(
+            prog=f"foveal {self.name}",
+            description=f"{self.summary}\n\n{self.about}",
+            epilog=f"examples:\n{examples}",
+            formatter_class=RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        self.options(made)
+        return made
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command that ``arguments`` name and return its exit code.
+
+    Raises:
+        SystemExit: help was asked for, or the arguments are wrong.
+    """
+    named = [command for command in COMMANDS if arguments[:1] == [command.name]]
+    if named:
+        # Intermixed: options may stand between the files.
+        parsed = named[0].parser().parse_intermixed_args(plain(arguments[1:]))
+        return guarded(lambda: named[0].run(parsed))
+    top = top_parser()
+    if not arguments:
+        top.print_help(sys.stderr)
+        return USAGE
+    options, _ = top.parse_known_args(arguments)
+    if options.version:
         from importlib.metadata import version
 
-        typer.echo(f"foveal {version('foveal')}")
-        raise typer.Exit
+        print(f"foveal {version('foveal')}")
+        return 0
+    top.error(f"no command {arguments[0]!r}{near(arguments[0])}")
 
 
-@app.callback()
-def foveal(
-    *,
-    version: Annotated[
-        bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show the version."),
-    ] = False,
-) -> None:
-    """Recognise what is in a video while looking at as little of it as possible."""
+def plain(arguments: Sequence[str]) -> list[str]:
+    """Return ``arguments`` without ``--``; a name after it that looks like an option gets ``./``.
+
+    The parser of the standard library forgets ``--`` where options may stand between names.
+
+    >>> plain(["a.mp4", "--json", "--", "-b.mp4", "-"])
+    ['a.mp4', '--json', './-b.mp4', '-']
+    """
+    if "--" not in arguments:
+        return list(arguments)
+    border = list(arguments).index("--")
+    names = (f"./{x}" if x.startswith("-") and x != "-" else x for x in arguments[border + 1 :])
+    return [*arguments[:border], *names]
 
 
-@app.command(
-    epilog="\b\n"
-    "Example:  foveal recognize holiday.mp4\n"
-    "          foveal recognize clips/ --json > records.jsonl\n"
-    "          find . -name '*.mkv' | foveal recognize - --top-k 3"
+def top_parser() -> ArgumentParser:
+    """Return the parser that knows no command, for help and mistakes."""
+    listed = "\n".join(f"  {command.name:<10} {command.summary}" for command in COMMANDS)
+    made = ArgumentParser(
+        prog="foveal",
+        usage="foveal COMMAND [OPTION ...]",
+        description="Recognise what is in a video while looking at as little of it as possible.",
+        epilog=f"commands:\n{listed}\n\n"
+        "Start with `foveal demo`; `foveal COMMAND --help` says more about each.",
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("--version", action="store_true", help="show the version and exit")
+    return made
+
+
+def near(name: str) -> str:
+    """Return a guess at which command was meant, if one is near."""
+    from difflib import get_close_matches
+
+    found = get_close_matches(name, [command.name for command in COMMANDS], n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
+def positive(text: str) -> int:
+    """Return ``text`` as a whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: it is not one.
+    """
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
+    return int(text)
+
+
+# --- recognize ------------------------------------------------------------------------------
+
+
+def _recognize_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "inputs",
+        metavar="INPUT",
+        nargs="+",
+        help="file, folder, pattern such as 'clips/*.mp4', http(s) URL, "
+        "or - for a list on standard input",
+    )
+    parser.add_argument(
+        "--model", metavar="BUNDLE", help="a .foveal file; without it the embedded tagger"
+    )
+    parser.add_argument(
+        "--top-k",
+        metavar="N",
+        type=positive,
+        default=1,
+        help="labels shown for each stretch of time (default: 1)",
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON record a line, errors included"
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="also look at everything; say how well both agree and what was saved",
+    )
+    _explain_option(parser)
+    parser.add_argument(
+        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
+    )
+
+
+def _explain_option(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--explain",
+        metavar="OUT.html",
+        help="write a page that shows what was looked at and decided",
+    )
+
+
+def _recognize(options: Namespace) -> int:
+    from foveal.cli import recognize
+
+    return recognize.run(
+        options.inputs,
+        recognize.Options(
+            model=options.model,
+            top_k=options.top_k,
+            json=options.json,
+            check=options.check,
+            explain=options.explain,
+            threads=options.threads,
+        ),
+    )
+
+
+# --- doctor ---------------------------------------------------------------------------------
+
+
+def _doctor_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "paths",
+        metavar="PATH",
+        nargs="+",
+        help="file, folder, pattern, URL, or - for a list on standard input",
+    )
+    parser.add_argument(
+        "--full", action="store_true", help="decode every frame, not only a few: slow, thorough"
+    )
+    parser.add_argument(
+        "--jsonl",
+        metavar="FILE",
+        default="bad.jsonl",
+        help="where to list the broken ones, if there are any (default: bad.jsonl)",
+    )
+    parser.add_argument(
+        "--workers", metavar="N", type=positive, help="files examined at once (default: one a core)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON record a line, sound files included"
+    )
+
+
+def _doctor(options: Namespace) -> int:
+    from foveal.cli import doctor
+
+    return doctor.run(
+        options.paths,
+        doctor.Options(
+            full=options.full, jsonl=options.jsonl, workers=options.workers, json=options.json
+        ),
+    )
+
+
+# --- systems --------------------------------------------------------------------------------
+
+
+def _systems_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON array")
+
+
+def _systems(options: Namespace) -> int:
+    from foveal.cli import systems
+
+    return systems.run(json_array=options.json)
+
+
+# --- demo -----------------------------------------------------------------------------------
+
+
+def _demo_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--keep", metavar="DIR", help="keep the clip in this folder")
+    _explain_option(parser)
+
+
+def _demo(options: Namespace) -> int:
+    from foveal.cli import demo
+
+    return demo.run(keep=options.keep, explain=options.explain)
+
+
+COMMANDS = (
+    Command(
+        name="recognize",
+        summary="Say what is in a video, and when.",
+        about="Below the answer stands how little was looked at, and what that cost. The\n"
+        "embedded tagger names things (objects), not actions.\n\n"
+        "Exit code: 0 if every file was recognised, 1 if one failed, 2 if the command\n"
+        "is wrong.",
+        examples=(
+            "foveal recognize holiday.mp4",
+            "foveal recognize clips/ --json > records.jsonl",
+            "find . -name '*.mkv' | foveal recognize - --top-k 3",
+        ),
+        options=_recognize_options,
+        run=_recognize,
+    ),
+    Command(
+        name="doctor",
+        summary="Find broken videos before they do harm.",
+        about="Exit code: 0 if all are sound, 1 if one is not, 2 if the command is wrong.",
+        examples=("foveal doctor clips/", "foveal doctor clips/ --full --jsonl broken.jsonl"),
+        options=_doctor_options,
+        run=_doctor,
+    ),
+    Command(
+        name="systems",
+        summary="List the systems and their claims.",
+        about="For each: what it decides, its paper, the licence of the published code, whether\n"
+        "it works here yet, and if so what was measured and whether its claim holds.",
+        examples=("foveal systems", "foveal systems --json"),
+        options=_systems_options,
+        run=_systems,
+    ),
+    Command(
+        name="demo",
+        summary="Draw a one-minute clip and recognise it.",
+        about="Shows when each drawn object was found, where Foveal looked, and the bill beside\n"
+        "that of looking at everything. Needs no file and no network.\n\n"
+        "Exit code: 0 if every drawn object was found, 1 if one was not.",
+        examples=("foveal demo", "foveal demo --keep . --explain demo.html"),
+        options=_demo_options,
+        run=_demo,
+    ),
 )
-def recognize(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="INPUT",
-            help="Files, folders, patterns such as 'clips/*.mp4', http(s) URLs, "
-            "or - for a list on standard input.",
-            show_default=False,
-        ),
-    ],
-    *,
-    model: Annotated[
-        str | None,
-        typer.Option(metavar="BUNDLE", help="A .foveal file. Default: the embedded tagger."),
-    ] = None,
-    top_k: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Labels shown for each stretch of time.")
-    ] = 1,
-    json: Annotated[bool, _JSON_LINES] = False,
-    check: Annotated[
-        bool,
-        typer.Option(
-            "--check", help="Also look at everything; say how well both agree and what was saved."
-        ),
-    ] = False,
-    explain: Annotated[str | None, _EXPLAIN] = None,
-    threads: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Cores to compute with. Default: all."),
-    ] = None,
-) -> None:
-    """Say what is in a video, and when.
-
-    Below the answer stands how little was looked at, and what that cost. The embedded tagger
-    names things (objects), not actions.
-
-    Exit code: 0 if every file was recognised, 1 if one failed, 2 if the command is wrong.
-    """
-
-    def work() -> int:
-        from foveal.cli import recognize as command
-
-        options = command.Options(
-            model=model, top_k=top_k, json=json, check=check, explain=explain, threads=threads
-        )
-        return command.run(inputs, options)
-
-    raise typer.Exit(guarded(work))
-
-
-@app.command(
-    epilog="\b\n"
-    "Example:  foveal doctor clips/\n"
-    "          foveal doctor clips/ --full --jsonl broken.jsonl"
-)
-def doctor(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH",
-            help="Files, folders, patterns, or - for a list on standard input.",
-            show_default=False,
-        ),
-    ],
-    *,
-    full: Annotated[
-        bool, typer.Option("--full", help="Decode every frame, not only a few: slow, thorough.")
-    ] = False,
-    jsonl: Annotated[
-        str, typer.Option(metavar="FILE", help="Where to list the broken ones, if there are any.")
-    ] = "bad.jsonl",
-    workers: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Files examined at once. Default: one a core."),
-    ] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON record a line, sound files included.")
-    ] = False,
-) -> None:
-    """Find broken videos before they do harm.
-
-    Exit code: 0 if all are sound, 1 if one is not, 2 if the command is wrong.
-    """
-
-    def work() -> int:
-        from foveal.cli import doctor as command
-
-        options = command.Options(full=full, jsonl=jsonl, workers=workers, json=json)
-        return command.run(paths, options)
-
-    raise typer.Exit(guarded(work))
-
-
-@app.command(epilog="\b\nExample:  foveal systems\n          foveal systems --json")
-def systems(
-    *,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON array.")] = False,
-) -> None:
-    """List the systems and their claims.
-
-    For each: what it decides, its paper, the licence of the published code, whether it works
-    here yet, and if so what was measured and whether its claim holds.
-    """
-
-    def work() -> int:
-        from foveal.cli import systems as command
-
-        return command.run(json_array=json)
-
-    raise typer.Exit(guarded(work))
-
-
-@app.command(epilog="\b\nExample:  foveal demo\n          foveal demo --keep . --explain demo.html")
-def demo(
-    *,
-    keep: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Keep the clip in this folder.")
-    ] = None,
-    explain: Annotated[str | None, _EXPLAIN] = None,
-) -> None:
-    """Draw a one-minute clip and recognise it.
-
-    Shows when each drawn object was found, where Foveal looked, and the bill beside that of
-    looking at everything. Needs no file and no network.
-
-    Exit code: 0 if every drawn object was found, 1 if one was not.
-    """
-
-    def work() -> int:
-        from foveal.cli import demo as command
-
-        return command.run(keep=keep, explain=explain)
-
-    raise typer.Exit(guarded(work))
+"""In the order of the list that ``foveal --help`` prints."""
