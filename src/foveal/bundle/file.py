@@ -74,9 +74,7 @@ class Bundle:
             BundleTooNewError: made by a later version of Foveal.
         """
         place = Path(path) if isinstance(path, (str, os.PathLike)) else path
-        raw, sizes = _read(place, _MANIFEST)
-        if len(raw) > MAX_MANIFEST_BYTES:
-            raise BundleInvalidError(f"{place}: bundle.json is too large", hint=_HINT)
+        raw, sizes = _read(place, _MANIFEST, max_bytes=MAX_MANIFEST_BYTES)
         manifest = manifest_from_json(raw, path=str(place))
         declared = {entry.file: entry.num_bytes for entry in _files_of(manifest)}
         del sizes[_MANIFEST]
@@ -144,8 +142,8 @@ class Bundle:
         raise BundleInvalidError(f"{self.path}: no part {name!r}, only {names}", hint=_HINT)
 
     def _checked(self, entry: FileEntry) -> bytes:
-        raw, _ = _read(self.path, entry.file)
-        if len(raw) != entry.num_bytes or hashlib.sha256(raw).hexdigest() != entry.sha256:
+        raw, _ = _read(self.path, entry.file, max_bytes=entry.num_bytes)
+        if hashlib.sha256(raw).hexdigest() != entry.sha256:
             raise BundleTamperedError(
                 f"{self.path}: {entry.file!r} does not match its hash in the manifest", hint=_HINT
             )
@@ -262,7 +260,7 @@ def _refuse_external_data(model: bytes, where: str) -> None:
         )
 
 
-def _read(path: Path | Traversable, name: str) -> tuple[bytes, dict[str, int]]:
+def _read(path: Path | Traversable, name: str, *, max_bytes: int) -> tuple[bytes, dict[str, int]]:
     """Return the content of ``name`` and the sizes of all files inside the bundle."""
     try:
         with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
@@ -270,6 +268,11 @@ def _read(path: Path | Traversable, name: str) -> tuple[bytes, dict[str, int]]:
             sizes = list_archive(archive, path=str(path), num_bytes=num_bytes)
             if name not in sizes:
                 raise BundleInvalidError(f"{path}: has no {name}", hint=_HINT)
+            if sizes[name] > max_bytes:
+                raise BundleInvalidError(
+                    f"{path}: {name} has {sizes[name]} bytes, at most {max_bytes} were expected",
+                    hint=_HINT,
+                )
             return _read_member(archive, name, path), sizes
     except FileNotFoundError as error:
         raise BundleMissingError(f"{path}: no such file", hint="check the path") from error

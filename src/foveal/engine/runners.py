@@ -237,5 +237,5 @@ def _failure(bundle: Bundle, part: str, what: str, error: Exception) -> RunnerEr
     cause = " ".join(str(error).split())[-300:]
     return RunnerError(
         f"{bundle.path}: part {part!r} {what} ({cause})",
-        hint="check the bundle with `foveal doctor`, or export it again",
+        hint="download or export the bundle again",
     )

@@ -360,6 +360,28 @@ def test_an_array_that_claims_too_much_is_refused() -> None:
         arrays_from_npz(target.getvalue(), path="a")
 
 
+def test_a_huge_manifest_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foveal.bundle.file.MAX_MANIFEST_BYTES", 10)
+    path = write_zip(tmp_path / "a.foveal", [("bundle.json", b"0" * 11)])
+    with pytest.raises(BundleInvalidError, match="has 11 bytes, at most 10"):
+        Bundle.open(path)
+
+
+def test_too_many_files_are_refused(tmp_path: Path) -> None:
+    path = write_zip(tmp_path / "a.foveal", [(str(i), b"") for i in range(1025)])
+    with pytest.raises(BundleInvalidError, match="more than 1024 files"):
+        Bundle.open(path)
+
+
+def test_a_bundle_may_be_a_resource_of_a_package(toy: Bundle, tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "package.zip", "w") as package:
+        package.write(str(toy.path), "package/toy.foveal")
+    resource = zipfile.Path(tmp_path / "package.zip", "package/toy.foveal")
+    bundle = Bundle.open(resource)
+    bundle.verify()
+    assert bundle.manifest == toy.manifest
+
+
 def test_the_manifest_reads_as_json(toy: Bundle) -> None:
     with zipfile.ZipFile(str(toy.path)) as archive:
         data = json.loads(archive.read("bundle.json"))
