@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from foveal.explain.markup import clock, count, join, number, percent, span, text
+from foveal.explain.markup import clock, count, join, number, percent, shortened, span, text
 from foveal.explain.story import AnswerStep, Scores, Story
 from foveal.types import ClipInfo, Label, Prediction
 
@@ -35,7 +35,7 @@ def timeline(prediction: Prediction, story: Story) -> str:
         rows.append(_row("glanced", "glance", _track(_ticks(glanced, clip, "glance"))))
     rows += [_scores_row(scores, duration) for scores in _timed(story.scores)]
     if focused:
-        rows.append(_row("looked at", "focus", _track(_ticks(focused, clip, "focus"))))
+        rows.append(_row("looked closely", "focus", _track(_ticks(focused, clip, "focus"))))
     if not story.frames:
         rows.append(_row("looked at", "", _track("")))
     if story.sounds:
@@ -121,7 +121,8 @@ def best_each(labels: Sequence[Label]) -> tuple[Label, ...]:
 
 def wording(label: Label) -> str:
     """Return how a label is called, the guess in brackets where nothing is known."""
-    return label.label if label.known or not label.guess else f"{label.label} ({label.guess})"
+    guess = "" if label.known or not label.guess else f" ({shortened(label.guess)})"
+    return shortened(label.label) + guess
 
 
 def axis(duration: float) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from foveal.explain.markup import clock, count, join, number, text
 from foveal.explain.pictures import Pictures, picture_size
-from foveal.explain.story import SeenFrame, unseen
+from foveal.explain.story import SeenFrame, Story, unseen
 from foveal.types import Box, ClipInfo
 
 CROWDS = ((3, "few"), (8, "some"), (20, "several"))
@@ -29,9 +29,8 @@ def filmstrip(
         )
     missing = sum(frame.seconds not in pictures.uris for frame in shown)
     if missing:
-        why = pictures.problem or "they do not fit on this page"
         which = "The pictures" if missing == len(shown) else count(missing, "picture")
-        notes.append(f"{which} could not be shown: {why}.")
+        notes.append(f"{which} could not be shown: {pictures.problem}.")
     if any(unseen(frame.seen) for frame in shown):
         notes.append("What is veiled was never looked at.")
     lines = join(f'<p class="aside">{text(note)}</p>' for note in notes)
@@ -70,7 +69,7 @@ def _chips(frame: SeenFrame) -> str:
     if frame.glanced:
         chips.append('<i class="glance" title="glanced at"></i>')
     if frame.focused:
-        chips.append('<i class="focus" title="looked at"></i>')
+        chips.append('<i class="focus" title="looked at closely"></i>')
     return "".join(chips) + ("<b>chosen</b>" if frame.chosen else "")
 
 
@@ -96,3 +95,17 @@ def _rect(box: Box, css: str) -> str:
 
 def _share(value: float) -> str:
     return f"{number(100 * value)}%"
+
+
+def key(story: Story) -> str:
+    """Return what the colours of the cards mean, as far as they are used."""
+    keys = []
+    if any(frame.glanced for frame in story.frames):
+        keys.append('<span><i class="glance"></i> glanced at</span>')
+    if any(frame.focused for frame in story.frames):
+        keys.append('<span><i class="focus"></i> looked at closely</span>')
+    if any(frame.boxes for frame in story.frames):
+        keys.append('<span><i class="boxed"></i> where it looked</span>')
+    if any(frame.score is not None for frame in story.frames):
+        keys.append('<span><i class="scored"></i> its score</span>')
+    return f'<p class="key">{"".join(keys)}</p>\n'

@@ -18,8 +18,13 @@ def text(value: object) -> str:
     >>> text('<b>"x"')
     '&lt;b&gt;&quot;x&quot;'
     """
-    whole = str(value).encode("utf-8", "replace").decode("utf-8")
-    return html.escape(_UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", whole), quote=True)
+    return preformatted(str(value)).replace('"', "&quot;")
+
+
+def preformatted(value: str) -> str:
+    """Return ``value`` as text of a page, quotes as they are; not for attributes."""
+    whole = value.encode("utf-8", "backslashreplace").decode("utf-8")
+    return html.escape(_UNSHOWABLE.sub("\N{REPLACEMENT CHARACTER}", whole), quote=False)
 
 
 def join(pieces: Iterable[str]) -> str:

@@ -26,9 +26,12 @@ MAX_PICTURES = 120
 SMALL_PX, LARGE_PX = 160, 320
 LARGE_BUDGET = 48_000
 """Bytes a picture must have to itself before it is made large."""
+LEAST_BYTES = 1_500
+"""Below this not even one small picture fits, so that none is fetched."""
 QUANTIZERS = (4, 7, 12, 20, 31)
 """JPEG quantizers, finest first; the first that fits the budget is used."""
 SAME_MOMENT_SECONDS = 1e-3
+NO_ROOM = "there is no room left on this page"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,11 +80,15 @@ def take(
     """
     if not seconds:
         return Pictures()
+    if budget < LEAST_BYTES:
+        return Pictures(problem=NO_ROOM)
     large = budget // len(seconds) >= LARGE_BUDGET
     width, height = picture_size(clip, LARGE_PX if large else SMALL_PX)
     canvas = Canvas(height=height, width=width, kernel="area")
     frames, problem = fetch(path, seconds, canvas, open_source=open_source)
     uris = within_budget(frames, budget)
+    if len(uris) < len(frames):
+        problem = NO_ROOM
     return Pictures(uris=uris, num_bytes=sum(len(uri) for uri in uris.values()), problem=problem)
 
 
