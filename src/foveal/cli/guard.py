@@ -80,9 +80,11 @@ def stop_at_once() -> Iterator[None]:
 
 
 def _leave(_signal: int, _frame: object) -> None:
-    if (processes := sys.modules.get("multiprocessing")) is not None:
-        for child in processes.active_children():
+    processes = sys.modules.get("multiprocessing")
+    if processes is not None and (children := processes.active_children()):
+        for child in children:
             child.kill()
+        raise KeyboardInterrupt  # with them gone nothing is left to wait for
     if sys.stderr.isatty():
         os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
     os._exit(INTERRUPTED)

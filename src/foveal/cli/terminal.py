@@ -25,7 +25,15 @@ MAX_NAME = 60
 def console_on(stream: TextIO) -> Console:
     """Return a console that takes names literally: no markup, no emoji, no highlighting."""
     width = None if stream.isatty() else ENDLESS
-    return Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+    return _Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+
+
+class _Console(Console):
+    """A console that leaves it to the command what to do when its reader is gone."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error rise that is being handled; Rich would end the process with 1."""
+        raise BrokenPipeError
 
 
 def table(*headers: str, right: tuple[int, ...] = ()) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-
 from foveal.types import (
     ActionSegments,
     Answer,
@@ -53,5 +52,3 @@ def prediction(
         answer=Answer(segments=ActionSegments((), (), (), ())),
         warnings=warnings,
     )
-
-

@@ -12,7 +12,7 @@ from foveal.api import Comparison
 from foveal.cli import many as many_module
 from foveal.cli import show as show_module
 from foveal.cli.many import many
-from foveal.cli.recognize import Names
+from foveal.cli.names import Names
 from foveal.cli.show import Checked, name_of, one, stretches
 from foveal.types import Failure, Label
 from tests.unit.cli.made import known, prediction, unknown

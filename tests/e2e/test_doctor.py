@@ -1,0 +1,70 @@
+"""``foveal doctor`` from the arguments to the list of broken files."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from foveal.cli.app import main
+from tests.e2e.conftest import Folder, records
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_broken_file_is_found_shown_and_listed(folder: Folder, capsys: Capture) -> None:
+    assert main(["doctor", str(folder.clips), "--workers", "2"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert re.search(r"broken\.mp4 +the file is empty \(0 bytes\); copy", captured.out)
+    assert "two.mp4" not in captured.out
+    assert "3 files examined, 1 broken.\nThe broken ones are listed in bad.jsonl.\n" in captured.out
+    (line,) = Path("bad.jsonl").read_text().splitlines()
+    assert json.loads(line) == {
+        "schema": 1,
+        "path": str(folder.broken),
+        "status": "error",
+        "error": {
+            "kind": "empty",
+            "message": f"{folder.broken}: the file is empty (0 bytes)",
+            "hint": "copy or download it again",
+        },
+    }
+
+
+def test_sound_files_leave_no_list(folder: Folder, capsys: Capture) -> None:
+    assert main(["doctor", str(folder.two), str(folder.grey), "--full", "--workers", "1"]) == 0
+    assert capsys.readouterr().out == "2 files examined, 0 broken.\n"
+    assert not Path("bad.jsonl").exists()
+    Path("bad.jsonl").write_text("{}\n")
+    assert main(["doctor", str(folder.two), "--workers", "1"]) == 0
+    assert "bad.jsonl is of an earlier run." in capsys.readouterr().out
+
+
+def test_json_has_every_file(folder: Folder, capsys: Capture) -> None:
+    command = ["doctor", str(folder.clips), "nowhere.mp4", "--json", "--jsonl", "list.jsonl"]
+    assert main([*command, "--workers", "2"]) == 1
+    captured = capsys.readouterr()
+    found = records(captured.out)
+    assert found[str(folder.two)] == {
+        "schema": 1, "path": str(folder.two), "status": "ok", "warnings": [],
+    }  # fmt: skip
+    assert found["nowhere.mp4"]["error"]["kind"] == "missing"
+    assert {r["status"] for r in found.values()} == {"ok", "error"}
+    assert len(found) == 4
+    listed = records(Path("list.jsonl").read_text())
+    assert listed == {path: r for path, r in found.items() if r["status"] == "error"}
+
+
+def test_a_list_that_cannot_be_written_is_one_line(folder: Folder, capsys: Capture) -> None:
+    assert main(["doctor", str(folder.broken), "--jsonl", "no/such/list.jsonl"]) == 1
+    captured = capsys.readouterr()
+    assert captured.err.startswith("foveal: no/such/list.jsonl: No such file or directory; ")
+    assert captured.err.count("\n") == 1
