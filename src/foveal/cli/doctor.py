@@ -96,5 +96,7 @@ def show(findings: Iterable[Finding], names: Names, tally: Tally) -> None:
             rows.show(name, trouble(finding.path, finding.message, finding.hint))
         for warning in finding.warnings:
             rows.show(name, Text(f"warning: {clean(warning)}", style="yellow"))
+    if tally.num_bad or tally.num_warned:
+        out.print()
     for line in tally.lines():
         out.print(Text(line))

@@ -56,8 +56,8 @@ def show_row(rows: Rows, result: Result) -> None:
     sees = seen(prediction.predictions)
     if isinstance(result, Comparison):
         agrees = "-" if result.agreement is None else percent(result.agreement)
-        macs = less(cost.total_macs, result.dense.cost.total_macs)
-        sees.append(f"; dense agrees {agrees}, MACs {macs}", style="dim")
+        macs = less(cost.total_macs, result.dense.cost.total_macs, word="fewer")
+        sees.append(f"; dense agrees {agrees}, {macs} MACs", style="dim")
     for warning in prediction.warnings:
         sees.append(f"; note: {clean(warning)}", style="yellow")
     rows.show(
@@ -120,7 +120,7 @@ class Totals:
         lines = [f"{count(self.num_files, 'file')}, {failed}."]
         if self.num_failed < self.num_files:
             lines.append(looked_at(self.cost, self.num_frames))
-        lines.append(f"{wall()}. Work: {stages(self.cost)}.")
+        lines.append(f"{wall():.2f} s in all. Work: {stages(self.cost)}.")
         if self.checked is not None:
             lines.append(self.checked.sentence())
         if (sentence := what_it_names(self.model)) is not None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import threading
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -94,13 +93,12 @@ def show(results: Iterable[Result], names: Names, options: Options) -> int:
         from foveal.cli.many import many
 
         return many(results, names)
-    ready = time.perf_counter()
     # What shows the answer is loaded while frames are decoded.
     threading.Thread(target=import_module, args=("foveal.cli.show",), daemon=True).start()
     (result,) = results
     from foveal.cli.show import one
 
-    return one(result, ready=ready)
+    return one(result)
 
 
 def open_model(options: Options) -> Model:

@@ -27,13 +27,8 @@ MAX_GUESSES = 3
 """Guesses named for a stretch in which nothing is known."""
 
 
-def one(result: Result, *, ready: float) -> int:
-    """Show the only file asked for and return the exit code.
-
-    Args:
-        result: what became of it.
-        ready: when work on it could begin, by the clock of ``foveal.cli.STARTED``.
-    """
+def one(result: Result) -> int:
+    """Show the only file asked for and return the exit code."""
     if isinstance(result, Failure):
         complain(result.message, hint=result.hint)
         return FAILED
@@ -43,9 +38,8 @@ def one(result: Result, *, ready: float) -> int:
     out.print(label_table(prediction))
     for warning in prediction.warnings:
         out.print(Text(f"Note: {clean(warning)}", style="yellow"))
-    start = f"start {milliseconds(1e3 * (ready - STARTED))}, "
     out.print(Text(looked_at(prediction.cost, prediction.clip.num_frames)))
-    out.print(Text(f"{wall()}: {start}{stages(prediction.cost)}."))
+    out.print(Text(time_taken(result)))
     if isinstance(result, Comparison):
         checked = Checked()
         checked.add(result)
@@ -129,9 +123,22 @@ def stages(cost: Cost) -> str:
     return ", ".join(f"{stage} {milliseconds(cost.ms.get(stage, 0.0))}" for stage in STAGES)
 
 
-def wall() -> str:
-    """Return the time since the process started."""
-    return f"{time.perf_counter() - STARTED:.2f} s in all"
+def wall() -> float:
+    """Return the seconds since the process started."""
+    return time.perf_counter() - STARTED
+
+
+def time_taken(result: Prediction | Comparison) -> str:
+    """Return the time since the process started, and where it went, as a sentence.
+
+    What no stage of the file took is the start: loading code and network.
+    """
+    seconds = wall()
+    if isinstance(result, Comparison):
+        seconds -= result.dense.cost.total_ms / 1e3
+    cost = prediction_of(result).cost
+    start = max(0.0, 1e3 * seconds - cost.total_ms)
+    return f"{seconds:.2f} s in all: start {milliseconds(start)}, {stages(cost)}."
 
 
 @dataclass(slots=True)
@@ -161,19 +168,20 @@ class Checked:
             verdict = "It is sure of no frame, so there is nothing to agree on."
         return (
             f"Check: the dense run looks at {self.dense.frames_used:,} frames for {gmacs(macs)} "
-            f"GMACs and {milliseconds(ms)}; this run took {less(self.ours.total_macs, macs)} MACs "
-            f"and {less(self.ours.total_ms, ms)} time. {verdict}"
+            f"GMACs and {milliseconds(ms)}; this run took "
+            f"{less(self.ours.total_macs, macs, word='fewer')} MACs and "
+            f"{less(self.ours.total_ms, ms)} time. {verdict}"
         )
 
 
-def less(ours: float, dense: float) -> str:
+def less(ours: float, dense: float, *, word: str = "less") -> str:
     """Return how much less than ``dense`` something is, or how much more.
 
-    >>> less(40, 100), less(110, 100)
+    >>> less(40, 100), less(110, 100, word="fewer")
     ('60.0 % less', '10.0 % more')
     """
     saved = 1 - ours / dense if dense else 0.0
-    return f"{percent(abs(saved))} {'less' if saved >= 0 else 'more'}"
+    return f"{percent(abs(saved))} {word if saved >= 0 else 'more'}"
 
 
 def what_it_names(model: str) -> str | None:
