@@ -85,14 +85,13 @@ class FileSource:
         """Replace the set of times that may be looked at; frames outside it are dropped."""
         self._check_open()
         self._planned = set(plan.times)
-        ticks = {self._timeline.ticks(t) for t in plan.times}
         if plan.keyframes:
             self._exact.leave()
             self._exact.plan(())
-            keep = self._keys.plan(ticks)
+            keep = self._keys.plan(self._planned)
         else:
             self._keys.plan(set())
-            keep = self._exact.plan(ticks)
+            keep = self._exact.plan(self._timeline.ticks(t) for t in plan.times)
         self._keyframes = plan.keyframes
         self._store.retain(keep)
 
@@ -116,7 +115,7 @@ class FileSource:
         rows: list[Picture | None] = [None] * len(look.times)
         seconds = [0.0] * len(look.times)
         for place in sorted(range(len(rows)), key=lambda i: look.times[i]):
-            pts = self._fetch(self._timeline.ticks(look.times[place]), view)
+            pts = self._fetch(look.times[place], view)
             rows[place] = self._store.picture(pts, view)
             seconds[place] = self._timeline.seconds(pts)
         self._note_early_end(max(look.times))
@@ -136,16 +135,16 @@ class FileSource:
         if self._closed:
             raise ValueError(f"{shown(self._info.name)}: the source is closed")
 
-    def _fetch(self, tick: int, view: Canvas | Crop) -> int:
+    def _fetch(self, seconds: float, view: Canvas | Crop) -> int:
         started, rendered = time.perf_counter(), self._meter.render_ms
         try:
             if not self._keyframes:
-                return self._exact.fetch(tick, view)
-            pts = self._keys.fetch(tick, view)
+                return self._exact.fetch(self._timeline.ticks(seconds), view)
+            pts = self._keys.fetch(seconds, view)
             if pts is not None:
                 return pts
             self._warn("a keyframe could not be decoded alone; the exact frame was taken instead")
-            return self._exact.fetch(tick, view)
+            return self._exact.fetch(self._timeline.ticks(seconds), view)
         finally:
             spent = (time.perf_counter() - started) * 1e3
             self._meter.decode_ms += spent - (self._meter.render_ms - rendered)

@@ -109,9 +109,9 @@ def pixel_span(low: float, high: float, size: int, step: int) -> tuple[int, int]
     far edge; the span is never empty.
 
     >>> pixel_span(0.25, 0.75, 100, 2)
-    (24, 52)
+    (26, 50)
     """
     cells = -(-size // step)
-    first = min(round(low * size / step), cells - 1)
-    last = min(max(round(high * size / step), first + 1), cells)
+    first = min(math.floor(low * size / step + 0.5), cells - 1)
+    last = min(max(math.floor(high * size / step + 0.5), first + 1), cells)
     return first * step, min(last * step, size) - first * step

@@ -21,7 +21,7 @@ _DOUBT_SECONDS = 0.5
 
 
 class KeyframeReader:
-    """Answers ticks with the timestamp of the nearest keyframe; frames go to the store.
+    """Answers times with the timestamp of the nearest keyframe; frames go to the store.
 
     Args:
         opened: the file.
@@ -39,39 +39,43 @@ class KeyframeReader:
         self._seeker = seeker
         self._store = store
         self._meter = meter
-        self._nearest: dict[int, int] = {}
+        self._nearest: dict[float, int] = {}
 
-    def plan(self, ticks: set[int]) -> set[int]:
-        """Forget what is outside ``ticks``; return the timestamps of frames that stay of use."""
-        self._nearest = {t: pts for t, pts in self._nearest.items() if t in ticks}
+    def plan(self, times: set[float]) -> set[int]:
+        """Forget what is outside ``times``; return the timestamps of frames that stay of use."""
+        self._nearest = {t: pts for t, pts in self._nearest.items() if t in times}
         return set(self._nearest.values())
 
-    def fetch(self, tick: int, view: Canvas | Crop) -> int | None:
-        """Return the timestamp of the keyframe nearest to ``tick``, decoded into the store.
+    def fetch(self, seconds: float, view: Canvas | Crop) -> int | None:
+        """Return the timestamp of the nearest keyframe (ties: the earlier), now in the store.
 
         Returns:
             None if no keyframe can be decoded alone there.
         """
-        stamp = self._nearest.get(tick)
+        stamp = self._nearest.get(seconds)
         if stamp is None or not self._store.has(stamp, view):
-            stamp = self._by_index(tick, view) if self._timeline.keys else self._by_time(tick, view)
+            by_index = self._timeline.keys is not None
+            stamp = self._by_index(seconds, view) if by_index else self._by_time(seconds, view)
         if stamp is not None:
-            self._nearest[tick] = stamp
+            self._nearest[seconds] = stamp
         return stamp
 
-    def _by_index(self, tick: int, view: Canvas | Crop) -> int | None:
+    def _distance(self, seconds: float, stamp: int) -> float:
+        """Return how far a keyframe is, coarse enough that rounding breaks no tie."""
+        return round(abs(self._timeline.seconds(stamp) - seconds), 6)
+
+    def _by_index(self, seconds: float, view: Canvas | Crop) -> int | None:
         """Choose by the index, and settle by the packets where the index may be off."""
         keys = self._timeline.keys
         assert keys is not None
-        low = self._timeline.key_before(tick)
-        if low + 1 == len(keys) or tick <= keys[low]:
-            return self._load(low, view)
-        doubt = _DOUBT_SECONDS / float(self._timeline.time_base)
-        for index in (low, low + 1):
-            near_tie = abs((tick - keys[low]) - (keys[low + 1] - tick)) <= doubt
-            if near_tie and keys[index] not in self._timeline.exact_keys:
+        low = self._timeline.key_before(self._timeline.ticks(seconds))
+        high = min(low + 1, len(keys) - 1)
+        for index in (low, high):
+            margin = self._distance(seconds, keys[low]) - self._distance(seconds, keys[high])
+            if abs(margin) <= _DOUBT_SECONDS and keys[index] not in self._timeline.exact_keys:
                 self._seeker.key_at(index)  # corrects the entry
-        return self._load(low if tick - keys[low] <= keys[low + 1] - tick else low + 1, view)
+        before, after = (self._distance(seconds, keys[index]) for index in (low, high))
+        return self._load(low if before <= after else high, view)
 
     def _load(self, index: int, view: Canvas | Crop) -> int | None:
         """Return the timestamp of keyframe ``index`` once it is in the store."""
@@ -82,8 +86,9 @@ class KeyframeReader:
         position = self._seeker.key_at(index)
         return self._decoded(position.key, position.stamp, view) if position else None
 
-    def _by_time(self, tick: int, view: Canvas | Crop) -> int | None:
-        """Read from the keyframe before ``tick`` to the one after it, and take the nearer."""
+    def _by_time(self, seconds: float, view: Canvas | Crop) -> int | None:
+        """Read from the keyframe before to the one after, and take the nearer."""
+        tick = self._timeline.ticks(seconds)
         position = self._seeker.before(tick)
         if position is None:
             return None
@@ -91,7 +96,7 @@ class KeyframeReader:
         for packet in position.packets:
             if packet.is_keyframe:
                 other = self._seeker.stamp(packet)
-                if abs(other - tick) < abs(stamp - tick):
+                if self._distance(seconds, other) < self._distance(seconds, stamp):
                     best, stamp = packet, other
                 if other > tick:
                     break

@@ -25,12 +25,11 @@ class FrameStore:
 
     Args:
         renderer: makes a picture of a raw frame.
-        raw_bytes: bound on raw frames.
     """
 
-    def __init__(self, renderer: Renderer, *, raw_bytes: int = RAW_BYTES) -> None:
+    def __init__(self, renderer: Renderer) -> None:
         self._renderer = renderer
-        self._limit = raw_bytes
+        self._limit = RAW_BYTES
         self._raw: dict[int, VideoFrame] = {}
         self._sizes: dict[int, int] = {}
         self._raw_total = 0

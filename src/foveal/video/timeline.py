@@ -11,6 +11,7 @@ from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING
 
 from foveal.video.errors import NoFramesError, TruncatedError, VideoError, shown
+from foveal.video.mp4_index import keyframe_delays
 from foveal.video.names import is_url
 
 if TYPE_CHECKING:
@@ -205,12 +206,18 @@ def _index(opened: Opened, timeline: Timeline, first_key: Packet[VideoStream]) -
     stamps = _key_stamps(stream)
     if not stamps or not _covers(opened, timeline, stamps, entries[-1].timestamp):
         return None
-    shift = 0
-    if opened.format != "matroska" and not timeline.counted:
-        dts = first_key.dts if first_key.dts is not None else stamps[0]
-        shift = timeline.first_key - dts
     timeline.exact_keys.add(timeline.first_key)
-    return sorted({s + shift for s in stamps})
+    if opened.format == "matroska" or timeline.counted:
+        return stamps
+    dts = first_key.dts if first_key.dts is not None else stamps[0]
+    shift = timeline.first_key - dts
+    if opened.format == "mov" and not is_url(opened.name):
+        delays = keyframe_delays(opened.name, stream.id)
+        if delays is not None and len(delays) == len(stamps):
+            shown_at = [s + shift + int(d - delays[0]) for s, d in zip(stamps, delays, strict=True)]
+            timeline.exact_keys.update(shown_at)
+            return sorted(set(shown_at))
+    return [s + shift for s in stamps]
 
 
 def _key_stamps(stream: VideoStream) -> list[int]:
