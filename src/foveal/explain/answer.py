@@ -23,7 +23,7 @@ from foveal.explain.markup import (
 from foveal.systems import index as systems
 from foveal.types import ClipInfo, Label, Prediction
 
-MAX_ANSWERS, UNFOLDED = 200, 12
+MAX_ANSWERS, UNFOLDED, MAX_NAMED = 200, 12, 4
 
 
 def file_name(path: str) -> str:
@@ -75,7 +75,7 @@ def _facts(clip: ClipInfo) -> list[str]:
 
 
 def headline(labels: Sequence[Label]) -> str:
-    """Return the distinct things that were found, the one shown longest first."""
+    """Return the few things that were found for longest, in the order they appeared."""
     if not labels:
         return '<span class="none">nothing found</span>'
     known: dict[str, tuple[float, float]] = {}
@@ -87,13 +87,14 @@ def headline(labels: Sequence[Label]) -> str:
     if not known:
         surest = max(labels, key=lambda label: label.prob)
         return f'<span class="none">{text(wording(surest))}</span>'
-    ranked = sorted(known.items(), key=lambda item: (-item[1][0], -item[1][1], item[0]))
+    longest = sorted(known, key=lambda name: known[name], reverse=True)[:MAX_NAMED]
     said = [
-        f"<span>{text(name)} <small>{percent(prob)}</small></span>"
-        for name, (_, prob) in ranked[:4]
+        f"<span>{text(shortened(name))} <small>{percent(prob)}</small></span>"
+        for name, (_, prob) in known.items()
+        if name in longest
     ]
-    if len(ranked) > 4:
-        said.append(f'<span class="none">and {len(ranked) - 4} more</span>')
+    if len(known) > MAX_NAMED:
+        said.append(f'<span class="none">and {len(known) - MAX_NAMED} more</span>')
     return " ".join(said)
 
 
@@ -130,7 +131,7 @@ def sums(prediction: Prediction, comparison: Comparison | None) -> str:
             (
                 "–" if agreed is None else _unit(percent(agreed)),
                 "agreement with dense",
-                "dense was never sure" if agreed is None else "of the time dense is sure",
+                "dense was never sure" if agreed is None else "of frames dense is sure of",
                 "",
             )
         )

@@ -204,6 +204,16 @@ def test_stretches_that_overlap_are_stacked_and_the_best_label_is_drawn():
     assert len(got.find("tr", "known")) == 3
 
 
+def test_the_headline_names_the_four_longest_in_the_order_they_appeared():
+    lengths = {"a": 1.0, "b": 3.0, "c": 0.5, "d": 2.0, "e": 2.5}
+    labels, start = [], 0.0
+    for name, length in lengths.items():
+        labels.append(Label(label=name, prob=0.9, start_seconds=start, end_seconds=start + length))
+        start += length
+    (headline,) = read_page([prediction([looks([1.0])], labels=labels)]).find("p", "headline")
+    assert headline.text == "a 90 % b 90 % d 90 % e 90 % and 1 more"
+
+
 def test_frames_looked_at_are_told_beside_all_frames_of_the_file():
     got = read_page([prediction([looks([1.0, 2.0, 3.0])])])
     assert "3 of 250" in got.find("dl", "sums")[0].text
