@@ -75,6 +75,8 @@ def foveal_command() -> Run:
             input=stdin,
             capture_output=True,
             text=True,
+            encoding="utf-8",
+            errors="surrogateescape",
             cwd=cwd,
             env=environment(env),
             timeout=120,

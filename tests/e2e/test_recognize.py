@@ -231,6 +231,18 @@ def test_hostile_names_neither_break_a_row_nor_a_record(
     assert set(records(done.stdout)) == {*names[:-1], "./-json.mp4"}
 
 
+def test_a_name_that_is_no_text_is_read_from_standard_input(
+    folder: Folder, tmp_path: Path, foveal_command: Run
+) -> None:
+    name = str(tmp_path / "caf\udce9.mp4")
+    Path(name).write_bytes(folder.two.read_bytes())
+    done = foveal_command(
+        "recognize", "-", "--json", "--model", folder.bundle, stdin=f"{name}\n{folder.two}\n"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(records(done.stdout)) == {name, str(folder.two)}
+
+
 # --- over the network -----------------------------------------------------------------------
 
 

@@ -51,7 +51,7 @@ def show(drawn: Sequence[DemoObject], comparison: Comparison, *, kept: Path | No
 
     from foveal.cli.show import what_it_names
     from foveal.cli.terminal import console_on
-    from foveal.cli.text import clean, count
+    from foveal.cli.text import clean, count, percent
 
     out = console_on(sys.stdout)
     prediction = comparison.prediction
@@ -60,6 +60,9 @@ def show(drawn: Sequence[DemoObject], comparison: Comparison, *, kept: Path | No
     for line in strip(drawn, comparison):
         out.print(Text(line))
     out.print(bill_table(comparison))
+    if comparison.agreement is not None:
+        share = percent(comparison.agreement)
+        out.print(Text(f"Both runs agree on {share} of the frames the dense run is sure of."))
     missed = answers.count(None)
     found = f"{len(drawn) - missed} of {count(len(drawn), 'drawn object')} found."
     out.print(Text(found, style="red" if missed else "green"))

@@ -17,10 +17,12 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def prepare_streams() -> None:
-    """Let a terminal that lacks a character show its code instead of ending the program."""
+    """Let text that cannot be written show its code, and names that are no text be read."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")
 
 
 def guarded(work: Callable[[], int]) -> int:
