@@ -74,7 +74,9 @@ def make_clip(
         stream.codec_context.time_base = base
         if rotation or mirrored:
             stream.set_display_rotation(rotation, hflip=mirrored)
-        voice = out.add_stream("aac", rate=sound_rate) if sound is not None else None
+        voice = None
+        if sound is not None:
+            voice = out.add_stream("aac", rate=sound_rate, layout="mono")
         for index in range(num_frames):
             frame = av.VideoFrame.from_ndarray(numbered_picture(index, width, height), "rgb24")
             frame = frame.reformat(format=pix_fmt)
@@ -82,7 +84,6 @@ def make_clip(
             out.mux(stream.encode(frame))
         out.mux(stream.encode())
         if voice is not None and sound is not None:
-            voice.layout = "mono"
             heard = av.AudioFrame.from_ndarray(sound.reshape(1, -1), "fltp", "mono")
             heard.sample_rate, heard.pts, heard.time_base = sound_rate, 0, Fraction(1, sound_rate)
             out.mux(voice.encode(heard))
@@ -119,6 +120,7 @@ KINDS: dict[str, dict[str, object]] = {
     "h264.mp4": {},
     "pyramid.mp4": {"options": {"x264-params": "bframes=5:b-pyramid=normal:b-adapt=0"}, "gop": 30},
     "open_gop.mp4": {"options": {"x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}},
+    "interlaced.mp4": {"options": {"x264-params": "tff=1:bframes=2"}},
     "fragmented.mp4": {"container_options": {"movflags": "frag_keyframe+empty_moov"}},
     "cut_start.mp4": {"ticks": range(-10, 50)},
     "late_start.mp4": {"ticks": range(75, 135)},

@@ -123,7 +123,8 @@ def doctor(
     """Check many files in parallel and yield one finding each, in the order given.
 
     Files are checked in other processes, so that a file that takes its decoder down costs
-    itself only.
+    itself only. They are started afresh: a script that calls this needs the usual
+    ``if __name__ == "__main__":``.
 
     Args:
         paths: files and URLs, or pairs (name, error) as :func:`foveal.video.expand` yields.

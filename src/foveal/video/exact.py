@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from foveal.types import Canvas, Crop, Meter
+from foveal.types import Canvas, Crop
 from foveal.video.errors import TruncatedError, UndecodableError, VideoError, shown
 from foveal.video.forward import ForwardRun, Lost
 from foveal.video.seeking import Seeker
@@ -36,17 +36,16 @@ class ExactReader:
         timeline: its times.
         seeker: finds keyframes in it.
         store: takes the frames.
-        meter: packets and decoded frames are counted here.
     """
 
     def __init__(
-        self, opened: Opened, timeline: Timeline, seeker: Seeker, store: FrameStore, meter: Meter
+        self, opened: Opened, timeline: Timeline, seeker: Seeker, store: FrameStore
     ) -> None:
         self._opened = opened
         self._timeline = timeline
         self._seeker = seeker
         self._store = store
-        self._meter = meter
+        self._meter = opened.meter
         self._ticks: list[int] = []
         self._answers: dict[int, int] = {}
         self._run: ForwardRun | None = None

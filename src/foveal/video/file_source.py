@@ -48,6 +48,7 @@ class FileSource:
     def __init__(self, path: str, *, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
+        started = time.perf_counter()
         self._opened = open_video(path, threads=threads or default_threads())
         try:
             self._timeline = read_timeline(self._opened)
@@ -55,16 +56,17 @@ class FileSource:
         except BaseException:
             self._opened.close()
             raise
-        self._meter = Meter()
+        self._meter = self._opened.meter
         self._store = FrameStore(self._rendered)
-        seeker = Seeker(self._opened, self._timeline, self._meter)
-        parts = (self._opened, self._timeline, seeker, self._store, self._meter)
+        seeker = Seeker(self._opened, self._timeline)
+        parts = (self._opened, self._timeline, seeker, self._store)
         self._exact, self._keys = ExactReader(*parts), KeyframeReader(*parts)
         self._sound: SoundReader | None = None
         self._planned: set[float] = set()
         self._keyframes = False
         self._warnings: list[str] = list(self._info.warnings)
         self._closed = False
+        self._meter.decode_ms += (time.perf_counter() - started) * 1e3
 
     @property
     def info(self) -> ClipInfo:
@@ -144,7 +146,9 @@ class FileSource:
             if pts is not None:
                 return pts
             self._warn("a keyframe could not be decoded alone; the exact frame was taken instead")
-            return self._exact.fetch(self._timeline.ticks(seconds), view)
+            pts = self._exact.fetch(self._timeline.ticks(seconds), view)
+            self._exact.leave()  # the next keyframe moves the file elsewhere
+            return pts
         finally:
             spent = (time.perf_counter() - started) * 1e3
             self._meter.decode_ms += spent - (self._meter.render_ms - rendered)

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 PENDING_BYTES = 32 * 2**20
 """Compressed packets held back while it is open whether anything needs them."""
 
+SKIPPING_CODECS = frozenset({"h264", "hevc", "mpeg1video", "mpeg2video", "mpeg4", "vp8"})
+"""Codecs whose decoder leaves out frames nothing refers to and keeps the others bit-exact."""
+
 Keep = Callable[[int, int, "VideoFrame"], None]
 """Takes a tick, the timestamp of the frame on display then, and the frame."""
 
@@ -69,6 +72,7 @@ class ForwardRun:
         self._keep = keep
         self._packets = position.packets
         self._plain = plain or timeline.counted
+        self._may_skip = context.codec.canonical_name in SKIPPING_CODECS
         self._at_start = position.at_start
         self.start = self.group = position.stamp
         self._schedule = Schedule(t for t in ticks if self._at_start or t >= self.start)
@@ -260,7 +264,8 @@ class ForwardRun:
         import av
 
         pts = packet.pts
-        skip = not self._plain and pts is not None and self._schedule.wanted(pts) is False
+        may_skip = self._may_skip and not self._plain
+        skip = may_skip and pts is not None and self._schedule.wanted(pts) is False
         if pts is not None and not packet.is_discard and not self._timeline.counted:
             if skip:
                 self._skipped = max(pts, self._skipped if self._skipped is not None else pts)

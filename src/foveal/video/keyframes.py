@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from foveal.types import Canvas, Crop, Meter
+from foveal.types import Canvas, Crop
 from foveal.video.seeking import Seeker
 from foveal.video.store import FrameStore
 from foveal.video.timeline import Timeline
@@ -28,17 +28,16 @@ class KeyframeReader:
         timeline: its times.
         seeker: finds keyframes in it.
         store: takes the frames.
-        meter: packets and decoded frames are counted here.
     """
 
     def __init__(
-        self, opened: Opened, timeline: Timeline, seeker: Seeker, store: FrameStore, meter: Meter
+        self, opened: Opened, timeline: Timeline, seeker: Seeker, store: FrameStore
     ) -> None:
         self._opened = opened
         self._timeline = timeline
         self._seeker = seeker
         self._store = store
-        self._meter = meter
+        self._meter = opened.meter
         self._nearest: dict[float, int] = {}
 
     def plan(self, times: set[float]) -> set[int]:

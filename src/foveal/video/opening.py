@@ -13,9 +13,10 @@ import io
 import os
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from foveal.types import Meter
 from foveal.video.errors import (
     AudioOnlyError,
     EmptyFileError,
@@ -70,6 +71,7 @@ class Opened:
         orientation: how the pictures are displayed; None where only the frames can say.
         pixel_aspect: width of a stored pixel over its height.
         has_sound: whether there is an audio stream with a decoder.
+        meter: what reading and decoding this file has cost so far.
     """
 
     name: str
@@ -79,6 +81,7 @@ class Opened:
     orientation: Orientation | None
     pixel_aspect: float
     has_sound: bool
+    meter: Meter = field(default_factory=Meter)
 
     @property
     def format(self) -> str:

@@ -10,6 +10,9 @@ from foveal.video.names import is_url
 from foveal.video.opening import Opened, open_video
 from foveal.video.timeline import Timeline, demuxed, length_ticks, read_timeline
 
+_MAX_FPS = 1000
+"""A rate above this is the tick of a clock that was taken for one."""
+
 
 def probe(path: str) -> ClipInfo:
     """Return what the container says of ``path``, a file or an http(s) URL; nothing is decoded.
@@ -37,7 +40,7 @@ def describe(opened: Opened, timeline: Timeline) -> ClipInfo:
         warnings.append("the file does not state its length; it was read through to find it")
     view = opened.orientation or Orientation(pixel_aspect=opened.pixel_aspect)
     width, height = view.displayed_size(stream.width, stream.height)
-    rate = stream.average_rate or stream.guessed_rate
+    rate = float(stream.average_rate or stream.guessed_rate or 0)
     keys = None
     if timeline.keys is not None:
         keys = tuple(timeline.seconds(k) for k in timeline.keys if k >= timeline.origin)
@@ -45,7 +48,7 @@ def describe(opened: Opened, timeline: Timeline) -> ClipInfo:
         name=opened.name,
         duration_seconds=max(float(length * timeline.time_base), 0.0),
         num_frames=count,
-        fps=float(rate or 0),
+        fps=rate if rate <= _MAX_FPS else 0.0,
         height=height if stream.height else 0,
         width=width if stream.width else 0,
         rotation_degrees=90 * view.quarter_turns,

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from foveal.types import Meter
 from foveal.video.timeline import Timeline, demuxed
 
 if TYPE_CHECKING:
@@ -35,18 +34,16 @@ class Position:
 
 
 class Seeker:
-    """Finds keyframes in one open file and counts the packets it reads.
+    """Finds keyframes in one open file.
 
     Args:
         opened: the file.
         timeline: its times; corrected where the index was off.
-        meter: packets and bytes are counted here.
     """
 
-    def __init__(self, opened: Opened, timeline: Timeline, meter: Meter) -> None:
+    def __init__(self, opened: Opened, timeline: Timeline) -> None:
         self._opened = opened
         self._timeline = timeline
-        self._meter = meter
 
     def before(self, tick: int) -> Position | None:
         """Go to the last keyframe shown at or before ``tick``, else to the first one.
@@ -120,7 +117,7 @@ class Seeker:
         return False
 
     def _next_key(self, *, at_start: bool, any_packet: bool = False) -> Position | None:
-        packets = self._counted()
+        packets = demuxed(self._opened)
         for packet in packets:
             if packet.is_keyframe or any_packet:
                 stamp = self.stamp(packet)
@@ -131,9 +128,3 @@ class Seeker:
         """Return the tick of a keyframe's packet."""
         stamp = packet.dts if self._timeline.counted else packet.pts
         return self._timeline.first_key if stamp is None else stamp
-
-    def _counted(self) -> Iterator[Packet[VideoStream]]:
-        for packet in demuxed(self._opened):
-            self._meter.packets_read += 1
-            self._meter.bytes_read += packet.size
-            yield packet

@@ -168,7 +168,7 @@ def no_frames(opened: Opened) -> VideoError:
 
 
 def demuxed(opened: Opened) -> Iterator[Packet[VideoStream]]:
-    """Yield the packets from the current position on; an unreadable rest counts as the end.
+    """Yield and count packets from the current position on; an unreadable rest is the end.
 
     Raises:
         NetworkError: the connection broke.
@@ -180,6 +180,8 @@ def demuxed(opened: Opened) -> Iterator[Packet[VideoStream]]:
     try:
         for packet in opened.container.demux(opened.stream):
             if packet.size:  # PyAV ends with an empty one
+                opened.meter.packets_read += 1
+                opened.meter.bytes_read += packet.size
                 yield packet
     except (av.FFmpegError, OSError) as error:
         if is_url(opened.name):
@@ -249,7 +251,7 @@ def _covers(opened: Opened, timeline: Timeline, stamps: list[int], last: int) ->
 def length_ticks(opened: Opened, timeline: Timeline) -> int | None:
     """Return the length of the picture stream as the header states it, or None."""
     stream, container = opened.stream, opened.container
-    if stream.duration:
+    if stream.duration and stream.duration > 0:
         return int(stream.duration)
     if container.duration:
         start = Fraction(container.start_time or 0, 1_000_000)

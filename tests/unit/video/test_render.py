@@ -156,7 +156,7 @@ def test_files_come_out_the_right_way_up(tmp_path: Path, rotation: int, ending: 
 
 
 def test_a_copy_in_memory_has_the_same_pixels(tmp_path: Path) -> None:
-    canvas = Canvas(height=40, width=48, short_side=44)
+    canvas = Canvas(height=40, width=48, short_side=50)
     times = tuple(i / 25 for i in range(20))
     file = FileSource(make_clip(tmp_path / "a.mp4", num_frames=20))
     file.plan(Plan(times=times))
