@@ -30,9 +30,9 @@ CONFIG = protocol.Config(
     canvas=Canvas(height=224, width=224, short_side=224, kernel="bilinear"),
     num_classes=1000,
     max_difference=30.0,
-    max_stretch=8,
+    max_stretch=12,
 )
-THRESHOLD = 0.5
+THRESHOLD = 0.47
 
 
 def build(path: Path) -> None:

@@ -35,12 +35,16 @@ these two groups pass, the mean of the two groups' rates. Reported on *test*: th
 segments, and the share of true tags kept: on the demo clip and on a committed list of
 (file, right tags) made by eye for ``clips``, the share of sure dense frames with a right
 top-1 tag whose probability reaches the threshold.
+
+History. The *test* half was looked at twice. The first version glanced at the nearest keyframe
+wherever keyframes covered a clip, long or short; the setting chosen on *tune* lost on *test*
+(56 % agreement, uniform 66 % at equal cost). On *tune* alone the glance was then changed (small
+clips are read in one pass; a keyframe stands for what follows it). The rules stayed.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import statistics
 import sys
@@ -50,10 +54,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import av
 import numpy as np
+from tagger_data import HALVES, Half, half_of, name_of, video_files, write_mixed
 
 from foveal.api import Model, load
 from foveal.demo import make_demo_clip
@@ -65,12 +69,8 @@ from foveal.systems.tagger import protocol
 from foveal.types import ActionSegments, Answer, Array, Call, ClipInfo, Look, Plan
 from foveal.video import ArraySource, open_source
 
-Half = Literal["tune", "test"]
-HALVES: tuple[Half, Half] = ("tune", "test")
 REAL_GROUPS = ("clips", "weizmann", "skateboard", "ceiling_tad")
 PEOPLE_GROUPS = ("weizmann", "skateboard")
-MIXED_SOURCES = ("clips", "weizmann", "skateboard")
-MIXED_PER_HALF = 10
 SURE = 0.3
 DENSE = 16
 GRID = [(d, s) for d in (10, 15, 20, 25, 30, 35, 40, 50) for s in (4, 6, 8, 12, 16)]
@@ -119,74 +119,6 @@ class Sample:
     def sure(self) -> Array:
         """Which dense frames count, bool (16,)."""
         return np.asarray(self.top >= SURE)
-
-
-def half_of(name: str) -> Half:
-    """Return the half that a name below the data folder belongs to."""
-    return HALVES[hashlib.sha256(name.encode()).digest()[0] % 2]
-
-
-def video_files(data: Path, group: str) -> list[Path]:
-    """Return the videos of ``group`` in a fixed order."""
-    found = (p for p in (data / group).rglob("*") if p.suffix in (".avi", ".mp4"))
-    return sorted(found, key=lambda p: p.relative_to(data).as_posix())
-
-
-def write_mixed(data: Path, folder: Path) -> list[tuple[Path, Half]]:
-    """Write the mixed videos of both halves and return them."""
-    rng = np.random.default_rng(0)
-    written: list[tuple[Path, Half]] = []
-    for half in HALVES:
-        pool = {
-            group: [p for p in video_files(data, group) if half_of(_name(p, data)) == half]
-            for group in MIXED_SOURCES
-        }
-        for number in range(MIXED_PER_HALF):
-            path = folder / f"{half}_{number}.mp4"
-            _write_one_mixed(path, pool, rng)
-            written.append((path, half))
-    return written
-
-
-def _write_one_mixed(path: Path, pool: Mapping[str, list[Path]], rng: np.random.Generator) -> None:
-    total, seconds, number = float(rng.uniform(60, 90)), 0.0, 0
-    with av.open(str(path), "w") as container:
-        options = {"preset": "superfast", "crf": "23", "threads": "2"}
-        stream = container.add_stream("libx264", rate=25, options=options)
-        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
-        stream.codec_context.gop_size = 250
-        while seconds < total:
-            files = pool[MIXED_SOURCES[int(rng.integers(len(MIXED_SOURCES)))]]
-            source, length = files[int(rng.integers(len(files)))], float(rng.uniform(2, 10))
-            frames, times = _read_small(source)
-            length = min(length, times[-1] + 0.04)
-            first = float(rng.uniform(0, times[-1] + 0.04 - length))
-            for offset in np.arange(0, length - 1e-6, 0.04):
-                index = max(0, int(np.searchsorted(times, first + offset, side="right")) - 1)
-                frame = av.VideoFrame.from_ndarray(frames[index], format="rgb24")
-                frame.pts = number
-                number += 1
-                container.mux(stream.encode(frame))
-            seconds += length
-        container.mux(stream.encode())
-
-
-def _read_small(path: Path) -> tuple[list[Array], Array]:
-    """Return all frames of a short file cut to 320x240, and their times from zero."""
-    frames, times = [], []
-    with av.open(str(path), metadata_errors="ignore") as container:
-        for frame in container.decode(video=0):
-            scale = max(320 / frame.width, 240 / frame.height)
-            width, height = round(frame.width * scale), round(frame.height * scale)
-            small = frame.reformat(width=width, height=height, format="rgb24").to_ndarray()
-            top, left = (height - 240) // 2, (width - 320) // 2
-            frames.append(np.ascontiguousarray(small[top : top + 240, left : left + 320]))
-            times.append(float(frame.time))
-    return frames, np.array(times) - times[0]
-
-
-def _name(path: Path, data: Path) -> str:
-    return path.relative_to(data).as_posix()
 
 
 def observe(model: Model, path: Path, *, name: str, group: str, half: Half) -> Sample:
@@ -552,7 +484,7 @@ def all_files(data: Path, folder: Path) -> Iterator[tuple[Path, str, str, Half]]
     """Yield path, name, group and half of every file, the mixed ones written to ``folder``."""
     for group in REAL_GROUPS:
         for path in video_files(data, group):
-            name = _name(path, data)
+            name = name_of(path, data)
             yield path, name, group, half_of(name)
     for path, half in write_mixed(data, folder):
         yield path, f"mixed/{path.name}", "mixed", half
@@ -582,7 +514,7 @@ def main() -> None:
         setting = measure_policy(samples, model)
         measure_threshold(samples, model, setting)
     clips = [p for g in REAL_GROUPS for p in video_files(data, g)[::4]]
-    measure_speed([p for p in clips if half_of(_name(p, data)) == "test"], options.bundle)
+    measure_speed([p for p in clips if half_of(name_of(p, data)) == "test"], options.bundle)
 
 
 if __name__ == "__main__":

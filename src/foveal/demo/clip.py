@@ -1,4 +1,4 @@
-"""A minute of video drawn by code: six objects, one after the other, at known times."""
+"""A minute of video drawn by code: five objects, one after the other, at known times."""
 
 from __future__ import annotations
 
@@ -19,15 +19,6 @@ KEYFRAME_INTERVAL = 50
 """Frames from one keyframe to the next."""
 
 _OBJECT_PX = 300
-_FADE_SECONDS = 0.4
-_SCENES: tuple[tuple[str, Callable[[int], Array]], ...] = (
-    ("analog clock", objects.clock),
-    ("crossword puzzle", objects.crossword),
-    ("hourglass", objects.hourglass),
-    ("soccer ball", objects.football),
-    ("jack-o'-lantern", objects.pumpkin),
-    ("parachute", objects.parachute),
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +30,14 @@ class DemoObject:
     end_seconds: float
 
 
-def schedule() -> tuple[DemoObject, ...]:
-    """Return what is in the clip: each object for seven seconds of its ten.
-
-    >>> schedule()[1]
-    DemoObject(label='crossword puzzle', start_seconds=12.0, end_seconds=19.0)
-    """
-    slot = DURATION_SECONDS / len(_SCENES)
-    return tuple(
-        DemoObject(
-            label=label,
-            start_seconds=i * slot + 0.2 * slot,
-            end_seconds=i * slot + 0.9 * slot,
-        )
-        for i, (label, _) in enumerate(_SCENES)
-    )
+_SCENES: tuple[tuple[DemoObject, Callable[[int], Array]], ...] = (
+    (DemoObject(label="analog clock", start_seconds=4.4, end_seconds=15.0), objects.clock),
+    (DemoObject(label="crossword puzzle", start_seconds=15.4, end_seconds=25.4), objects.crossword),
+    (DemoObject(label="soccer ball", start_seconds=29.4, end_seconds=41.0), objects.football),
+    (DemoObject(label="jack-o'-lantern", start_seconds=41.4, end_seconds=51.4), objects.pumpkin),
+    (DemoObject(label="parachute", start_seconds=51.8, end_seconds=59.4), objects.parachute),
+)
+"""In time order; no two objects are in the picture at once."""
 
 
 def make_demo_clip(path: str | os.PathLike[str]) -> tuple[DemoObject, ...]:
@@ -65,21 +49,20 @@ def make_demo_clip(path: str | os.PathLike[str]) -> tuple[DemoObject, ...]:
         What is in it and when, in time order.
     """
     scenery = _scenery()
-    shown = schedule()
-    sprites = [draw(_OBJECT_PX) for _, draw in _SCENES]
+    scenes = [(thing, draw(_OBJECT_PX)) for thing, draw in _SCENES]
     with av.open(os.fspath(path), "w", format="mp4") as container:
         stream = _add_stream(container)
         for number in range(DURATION_SECONDS * FPS):
             time = number / FPS
             picture = _background(scenery, time)
-            for thing, sprite in zip(shown, sprites, strict=True):
+            for thing, sprite in scenes:
                 if thing.start_seconds <= time < thing.end_seconds:
                     _paste(picture, sprite, time, thing)
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    return shown
+    return tuple(thing for thing, _ in scenes)
 
 
 def _add_stream(container: av.container.OutputContainer) -> av.VideoStream:
@@ -112,17 +95,16 @@ def _scenery() -> Array:
 
 def _background(scenery: Array, time: float) -> Array:
     """Return the part of the scenery that drifts past at ``time``, a fresh (H,W,3)."""
-    left = round(8 * time) % scenery.shape[1]
+    left = round(4 * time) % scenery.shape[1]
     return np.roll(scenery, -left, axis=1)[:, :WIDTH_PX].copy()
 
 
 def _paste(picture: Array, sprite: Array, time: float, thing: DemoObject) -> None:
-    """Draw ``sprite`` into ``picture`` where it floats at ``time``, fading in and out."""
-    since, left = time - thing.start_seconds, thing.end_seconds - time
-    progress = since / (since + left)
+    """Draw ``sprite`` into ``picture`` where it floats at ``time``."""
+    since = time - thing.start_seconds
+    progress = since / (thing.end_seconds - thing.start_seconds)
     size = sprite.shape[0]
-    x = (WIDTH_PX - size) // 2 + round(50 * (2 * progress - 1))
-    y = (HEIGHT_PX - size) // 2 + round(14 * float(np.sin(2 * np.pi * since / 3)))
-    opacity = np.float32(min(1.0, (since + 1 / FPS) / _FADE_SECONDS, left / _FADE_SECONDS))
+    x = (WIDTH_PX - size) // 2 + round(16 * (2 * progress - 1))
+    y = (HEIGHT_PX - size) // 2 + round(6 * float(np.sin(2 * np.pi * since / 4)))
     region = picture[y : y + size, x : x + size]
-    region[:] = region * (1 - opacity * sprite[..., 3:]) + opacity * sprite[..., :3] + 0.5
+    region[:] = region * (1 - sprite[..., 3:]) + sprite[..., :3] + 0.5

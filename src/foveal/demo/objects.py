@@ -1,4 +1,4 @@
-"""Six drawings that an ImageNet network names without doubt.
+"""Five drawings that an ImageNet network names without doubt.
 
 Each function takes the side of the picture in px and returns float32 (S,S,4), see
 :class:`foveal.demo.draw.Pen`.
@@ -60,25 +60,6 @@ def crossword(size: int) -> Array:
             if across or down:
                 entries += 1
                 pen.fill(pen.number(str(entries), x + 0.045, y + 0.04, 0.045, 0.01), _INK)
-    return pen.rgba
-
-
-def hourglass(size: int) -> Array:
-    """Draw an hourglass whose sand is running."""
-    pen = Pen(size)
-    sand = rgb("#d9a650")
-    for y in (-0.88, 0.88):
-        pen.fill(pen.box(-0.55, y - 0.08, 0.55, y + 0.08, corner=0.04), rgb("#6b3d1a"))
-    for x in (-0.45, 0.45):
-        pen.fill(pen.box(x - 0.045, -0.85, x + 0.045, 0.85, corner=0.02), rgb("#8a5428"))
-    half = 0.06 + 0.3 * np.clip(np.abs(pen.y) / 0.75, 0, 1) ** 0.7  # of the glass, at each height
-    glass = np.maximum(0.8 * (np.abs(pen.x) - half), np.abs(pen.y) - 0.8)
-    pen.fill(glass, rgb("#cfe3ea"), opacity=0.85)
-    pen.fill(np.maximum(glass + 0.02, np.maximum(-pen.y - 0.45, pen.y)), sand)
-    pen.fill(np.maximum(glass + 0.02, 0.45 + 0.4 * np.abs(pen.x) - pen.y), sand)
-    pen.fill(pen.stroke([(0, 0), (0, 0.6)], 0.02), sand)
-    shine = np.abs(pen.x + 0.6 * half) - 0.02
-    pen.fill(np.maximum(glass, shine), rgb("#ffffff"), opacity=0.6)
     return pen.rgba
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,6 +12,7 @@ import pytest
 from foveal.demo import DemoObject, make_demo_clip
 from foveal.demo import clip as demo_clip
 from foveal.demo.draw import Pen, rgb
+from foveal.types import Array
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +31,13 @@ def test_file_is_a_minute_with_regular_keyframes(
     keys = sorted(float(p.pts * p.time_base) for p in packets if p.is_keyframe)
     assert len(packets) == 1500
     assert keys[0] == 0
-    assert np.diff([*keys, 60.0]).max() <= 2.0
+    assert np.diff([*keys, 60.0]).max() <= 2.0 + 1e-9
 
 
 def test_objects_follow_each_other_with_pauses(demo: tuple[Path, tuple[DemoObject, ...]]) -> None:
     objects = demo[1]
     borders = [t for o in objects for t in (o.start_seconds, o.end_seconds)]
-    assert len({o.label for o in objects}) == len(objects) == 6
+    assert len({o.label for o in objects}) == len(objects) == 5
     assert borders == sorted(borders)
     assert 0 < borders[0] < borders[-1] < demo_clip.DURATION_SECONDS
 
@@ -52,19 +54,12 @@ def test_pictures_change_only_while_an_object_is_shown(
             time = float(frame.time)
             empty = demo_clip._background(scenery, time)[middle].astype(float)
             change = np.abs(frame.to_ndarray(format="rgb24")[middle] - empty).mean()
-            nearest = min(
-                abs(time - border)
-                for thing in demo[1]
-                for border in (thing.start_seconds, thing.end_seconds)
-            )
             shown = any(o.start_seconds <= time < o.end_seconds for o in demo[1])
-            if nearest > 0.5:  # neither fading in nor out
-                assert change > 15 if shown else change < 5, (time, change)
+            assert change > 15 if shown else change < 5, (time, change)
 
 
-@pytest.mark.parametrize("label", [label for label, _ in demo_clip._SCENES])
-def test_drawings_are_premultiplied_and_repeatable(label: str) -> None:
-    draw = dict(demo_clip._SCENES)[label]
+@pytest.mark.parametrize("draw", [draw for _, draw in demo_clip._SCENES])
+def test_drawings_are_premultiplied_and_repeatable(draw: Callable[[int], Array]) -> None:
     picture = draw(64)
     assert picture.shape == (64, 64, 4)
     assert picture.dtype == np.float32

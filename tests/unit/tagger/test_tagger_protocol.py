@@ -12,7 +12,10 @@ from foveal.systems.tagger import protocol
 from foveal.types import Answer, Array, Call, Canvas, ClipInfo, Look, Note, Plan
 
 CFG = protocol.Config(
-    canvas=Canvas(height=32, width=32, short_side=32), num_classes=4, thumbnail_size=8
+    canvas=Canvas(height=32, width=32, short_side=32),
+    num_classes=4,
+    thumbnail_size=8,
+    max_stretch=8,
 )
 
 
@@ -85,7 +88,8 @@ def test_every_picture_different_is_looked_at() -> None:
     [
         (60.0, tuple(float(t) for t in range(0, 60, 2)), True),  # the demo clip
         (300.0, tuple(float(t) for t in range(0, 300, 10)), True),  # gap 10 s < 37.5 s
-        (10.0, tuple(t / 2 for t in range(20)), True),
+        (10.0, tuple(float(t) for t in range(10)), True),
+        (10.0, tuple(2.0 * t for t in range(5)), False),  # gap 2 s > 1.25 s
         (10.0, (0.0, 8.3), False),  # most short clips
         (4.0, (0.0,), False),
         (300.0, tuple(float(t) for t in range(0, 240, 10)), False),  # nothing near the end
@@ -103,6 +107,39 @@ def test_keyframes_only_where_they_cover_the_clip(
         assert set(times) <= set(keys)
     else:
         assert len(times) == 16
+
+
+@pytest.mark.parametrize(
+    ("frames", "height", "width", "expected"),
+    [
+        (1500, 240, 320, False),  # 115 million pixels: one pass is quick
+        (1500, 360, 640, True),  # 346 million
+        (7500, 720, 1280, True),
+        (None, 240, 320, True),  # how long it is, nobody knows
+    ],
+)
+def test_small_clips_are_read_in_one_pass(
+    frames: int | None, height: int, width: int, expected: bool
+) -> None:
+    info = replace(
+        clip(60.0, keys=tuple(float(t) for t in range(60)), frames=frames),
+        height=height,
+        width=width,
+    )
+    assert protocol.glance_times(CFG, info)[1] is expected
+
+
+def test_a_keyframe_stands_for_what_follows_it() -> None:
+    keys = (0.0, 1.1, 2.0, 3.5, 4.6, 6.0, 7.0, 8.2, 9.0)
+    info = clip(10.0, keys=keys)
+    cfg = replace(CFG, num_glances=8, max_gap=0.16)
+    times, keyframes = protocol.glance_times(cfg, info)
+    assert keyframes
+    # Centres 0.625, 1.875, 3.125, ...: the keyframe on display then.
+    assert times == (0.0, 1.1, 2.0, 3.5, 4.6, 6.0, 7.0, 9.0)
+    segments = run(info, {0.0: 10, 4.5: 200}, cfg)[-1].segments
+    assert segments is not None
+    assert sorted(set(segments.start_seconds)) == [0.0, 4.6]
 
 
 def test_five_minutes_and_an_hour_and_a_day_take_bounded_glances() -> None:
@@ -141,6 +178,8 @@ def test_difference_is_the_root_mean_square_of_small_pictures() -> None:
         {"thumbnail_size": 7},
         {"max_stretch": 0},
         {"max_gap": 0.0},
+        {"glance_seconds": 0.0},
+        {"pass_megapixels": -1.0},
         {"max_difference": -1.0},
         {"max_difference": float("nan")},
         {"canvas": Canvas(height=32, width=64)},

@@ -32,9 +32,10 @@ class Config:
         glance_seconds: a clip longer than ``num_glances`` of these gets one picture for each,
             up to ``max_glances``.
         max_glances: pictures of a clip of any length; bounds memory.
-        min_keyframes: fewer keyframes do not cover a clip.
-        max_gap: longest gap between keyframes that cover a clip, as a share of it ...
-        max_gap_seconds: ... or in seconds, whichever is longer.
+        pass_megapixels: a clip whose frames have fewer pixels altogether (in millions) is read
+            in one pass even where keyframes cover it: that is quick, and exact frames agree
+            better with looking at everything.
+        max_gap: longest gap between keyframes that cover a clip, as a share of it.
         thumbnail_size: px; pictures are compared at this size.
         max_difference: root mean square of the levels (0 to 255) in which neighbours of one
             stretch may differ.
@@ -49,25 +50,24 @@ class Config:
     num_glances: int = 16
     glance_seconds: float = 20.0
     max_glances: int = 64
-    min_keyframes: int = 8
+    pass_megapixels: float = 200.0
     max_gap: float = 0.125
-    max_gap_seconds: float = 5.0
     thumbnail_size: int = 16
     max_difference: float = 30.0
-    max_stretch: int = 8
+    max_stretch: int = 12
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_glances <= self.max_glances:
             raise ValueError(f"need 1 <= num_glances <= max_glances, got {self}")
-        if min(self.num_classes, self.thumbnail_size, self.max_stretch, self.min_keyframes) < 1:
-            raise ValueError(f"classes, thumbnail, stretch and keyframes must be >= 1, got {self}")
+        if min(self.num_classes, self.thumbnail_size, self.max_stretch) < 1:
+            raise ValueError(f"classes, thumbnail and stretch must be >= 1, got {self}")
         if self.canvas.height != self.canvas.width or self.canvas.width % self.thumbnail_size:
             raise ValueError(
                 f"the canvas must be square and a multiple of {self.thumbnail_size} px, "
                 f"got {self.canvas.height}x{self.canvas.width}"
             )
-        if min(self.glance_seconds, self.max_gap, self.max_gap_seconds) <= 0:
-            raise ValueError(f"glance_seconds and gaps must be positive, got {self}")
+        if not (self.glance_seconds > 0 and self.max_gap > 0 and self.pass_megapixels >= 0):
+            raise ValueError(f"glance_seconds, gap and megapixels must be positive, got {self}")
         if not self.max_difference >= 0:
             raise ValueError(f"max_difference must be >= 0, got {self.max_difference}")
 
@@ -107,8 +107,9 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     chosen = yield from look([times[i] for i in middles], cfg.canvas)
     (probs,) = yield from call_rows(PART, chosen)
 
-    # A stretch ends halfway between its last picture and the first of the next.
-    borders = [(times[i - 1] + times[i]) / 2 for i in starts[1:]]
+    # Encoders set a keyframe where the scene changes, so a stretch begins at its keyframe;
+    # with exact frames all that is known is that it begins between two pictures.
+    borders = [times[i] if keyframes else (times[i - 1] + times[i]) / 2 for i in starts[1:]]
     end = max(clip.duration_seconds, times[-1])
     yield from answer_segments(tag_stretches(np.array([0.0, *borders, end]), probs))
 
@@ -116,25 +117,28 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
 def glance_times(cfg: Config, clip: ClipInfo) -> tuple[tuple[float, ...], bool]:
     """Return the ascending times of the glance, and whether they are keyframes.
 
-    Keyframes where they cover the clip: no other packet is decoded then. Otherwise exact
-    times, which cost one pass through the file.
+    The centres of equal parts of the clip, read in one pass, or the last keyframe before each of
+    them, where keyframes cover the clip and a pass would be long: no other packet is decoded.
     """
     duration = clip.duration_seconds
     count = max(cfg.num_glances, min(math.ceil(duration / cfg.glance_seconds), cfg.max_glances))
     centres = segment_centres(duration, min(count, clip.num_frames or count))
     keys = clip.keyframe_seconds
-    if keys is None or not _covered(cfg, keys, duration):
+    if not keys or _quickly_read(cfg, clip) or not _covered(cfg, keys, duration):
         return tuple(dict.fromkeys(centres)), False
-    at = np.asarray(keys, np.float64)
-    nearest = np.abs(at[None] - np.array(centres)[:, None]).argmin(axis=1)
-    return tuple(float(t) for t in at[np.unique(nearest)]), True
+    last = np.searchsorted(keys, centres, side="right") - 1
+    return tuple(keys[i] for i in np.unique(np.maximum(last, 0))), True
+
+
+def _quickly_read(cfg: Config, clip: ClipInfo) -> bool:
+    """Return whether the clip is known to be small enough for a whole pass."""
+    pixels = (clip.num_frames or math.inf) * clip.height * clip.width
+    return 0 < pixels < cfg.pass_megapixels * 1e6
 
 
 def _covered(cfg: Config, keys: Sequence[float], duration: float) -> bool:
     """Return whether the keyframes leave no long gap, the ends of the clip included."""
-    gaps = np.diff([0.0, *keys, duration])
-    longest = max(cfg.max_gap * duration, cfg.max_gap_seconds)
-    return len(keys) >= cfg.min_keyframes and bool(gaps.max() <= longest)
+    return bool(np.diff([0.0, *keys, duration]).max() <= cfg.max_gap * duration)
 
 
 def neighbour_difference(pictures: Array, *, size: int) -> Array:

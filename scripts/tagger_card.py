@@ -1,0 +1,62 @@
+"""Carry the figures of ``results/tagger`` into the tagger's card.
+
+python scripts/tagger_card.py
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+CARD = ROOT / "src" / "foveal" / "systems" / "tagger" / "README.md"
+BEGIN, END = "<!-- figures: scripts/tagger_card.py -->\n", "<!-- end of figures -->\n"
+
+
+def read(name: str) -> dict[str, Any]:
+    """Return what a result measured."""
+    path = ROOT / "results" / "tagger" / f"{name}.json"
+    measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["measured"]
+    return measured
+
+
+def figures() -> str:
+    """Return the section of the card that holds figures, as Markdown."""
+    policy, threshold, speed = read("policy"), read("threshold"), read("speed")
+    test = policy["test"]
+    lines = [
+        "| files never used to choose a setting | tagger | uniform at equal MACs | dense |",
+        "|---|---|---|---|",
+        f"| agreement with dense on its sure frames | {test['agreement']:.1%} | "
+        f"{test['uniform_at_equal_macs']:.1%} | 100 % |",
+        f"| GMACs a file | {test['gmacs']:.2f} | {test['gmacs']:.2f} | "
+        f"{16 * policy['macs_per_look'] / 1e9:.2f} |",
+        f"| network looks of 16 | {test['looks_of_16']:.1f} | {test['looks_of_16']:.1f} | 16 |",
+        "",
+        "By group (agreement, looks of 16, files with a sure frame): "
+        + "; ".join(
+            f"{group} {g['agreement']:.1%}, {g['looks']:.1f}, {g['files']}"
+            for group, g in sorted(test["by_group"].items())
+        )
+        + ".",
+        "",
+        f"Threshold {threshold['threshold']:.2f}. On held-out clips of people acting, "
+        f"{threshold['false_segments_test']:.1%} of the segments still carry a tag; "
+        f"{threshold['true_tags_kept_test']:.1%} of right tags are kept.",
+        "",
+        f"Speed (decoded clips, batch 16): {speed['macs_saved']:.1%} of MACs saved, "
+        f"{speed['time_saved']:.1%} of time saved.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def with_figures(card: str) -> str:
+    """Return ``card`` with its section of figures brought up to date."""
+    before, _, rest = card.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + figures() + END + after
+
+
+if __name__ == "__main__":
+    CARD.write_text(with_figures(CARD.read_text(encoding="utf-8")), encoding="utf-8")
