@@ -135,15 +135,16 @@ def bill_table(comparison: Comparison) -> Table:
     from foveal.types import STAGES
 
     ours, dense = comparison.prediction.cost, comparison.dense.cost
-    rows = [
+    sums = (
         ("frames looked at", ours.frames_used, dense.frames_used, "{:,}".format),
         ("frames decoded", ours.frames_decoded, dense.frames_decoded, "{:,}".format),
         ("GMACs", ours.total_macs, dense.total_macs, gmacs),
-        *((x, ours.ms.get(x, 0.0), dense.ms.get(x, 0.0), milliseconds) for x in STAGES),
-        ("all stages", ours.total_ms, dense.total_ms, milliseconds),
-    ]
+        ("time", ours.total_ms, dense.total_ms, milliseconds),
+    )
     shown = table("the bill", "this run", "dense run", "saved", right=(1, 2, 3))
-    for name, a, b, write in rows:
-        saved = percent(1 - a / b) if b else "-"
-        shown.add_row(*map(Text, (name, write(a), write(b), saved)))
+    for name, a, b, write in sums:
+        shown.add_row(*map(Text, (name, write(a), write(b), percent(1 - a / b) if b else "-")))
+    for stage in STAGES:
+        times = (milliseconds(cost.ms.get(stage, 0.0)) for cost in (ours, dense))
+        shown.add_row(Text(f"  {stage}"), *map(Text, times), style="dim")
     return shown
