@@ -140,10 +140,10 @@ class ExactReader:
             try:
                 self._advance(self._run, tick)
                 return
-            except Lost as lost:
+            except Lost as again:
                 self._run = None
                 if not plain:
-                    plain, before = True, min(before, lost.tick)
+                    plain, before = True, min(before, again.tick)
                 elif position.at_start:
                     raise self._nothing() from None
                 else:  # nothing decodable up to the tick: its frame is in an earlier group

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
 from foveal.types import Canvas, Crop
@@ -67,7 +68,10 @@ class KeyframeReader:
         """Choose by the index, and settle by the packets where the index may be off."""
         keys = self._timeline.keys
         assert keys is not None
-        low = self._timeline.key_before(self._timeline.ticks(seconds))
+        first_shown = bisect.bisect_left(keys, self._timeline.origin)
+        if first_shown == len(keys):  # the file's edit list hides every keyframe
+            return None
+        low = max(self._timeline.key_before(self._timeline.ticks(seconds)), first_shown)
         high = min(low + 1, len(keys) - 1)
         for index in (low, high):
             margin = self._distance(seconds, keys[low]) - self._distance(seconds, keys[high])

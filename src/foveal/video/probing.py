@@ -18,7 +18,7 @@ def probe(path: str) -> ClipInfo:
     """Return what the container says of ``path``, a file or an http(s) URL; nothing is decoded.
 
     Times count from the first shown frame. ``keyframe_seconds`` comes from the container's
-    own index and is None where it has none.
+    own index and is None where it has none (AVI with B-frames: a few frames off at most).
 
     Raises:
         VideoError: with the kind that says why it cannot be used.

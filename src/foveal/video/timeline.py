@@ -26,6 +26,9 @@ TOLERANCE_SECONDS = 1e-6
 _AVI_LOOK_AHEAD = 100
 """Packets read to learn whether an AVI file with B-frames says which frame each one holds."""
 
+_MAX_START = 2000
+"""Packets read in search of the first keyframe; without one, decoding starts at the first."""
+
 _LOOSE_FORMATS = ("mpeg",)
 """Not every packet of these has a timestamp, and the guesses in between differ after a seek."""
 
@@ -117,21 +120,23 @@ def read_timeline(opened: Opened) -> Timeline:
 
 
 def _first_packets(opened: Opened) -> list[Packet[VideoStream]]:
-    """Return packets up to the first keyframe, and on until the first shown frame is known."""
+    """Return packets up to the first keyframe, and on until the first shown frame is known.
+
+    An edit list may hide the keyframe and what follows it; the first frame shown is then the
+    earliest of those it does not hide.
+    """
     packets: list[Packet[VideoStream]] = []
+    key_seen = False
     lowest: int | None = None
-    keys = 0
-    for packet in demuxed(opened):
+    for packet in islice(demuxed(opened), _MAX_START):
         packets.append(packet)
-        keys += packet.is_keyframe
-        if packet.pts is not None and not packet.is_discard:
-            lowest = packet.pts if lowest is None else min(lowest, packet.pts)
-        if keys and (
-            not packet.is_discard
-            and (packets[-1].pts is None or (lowest is not None and _past(packet, lowest)))
-        ):
+        key_seen = key_seen or packet.is_keyframe
+        if not key_seen or packet.is_discard:
+            continue
+        if packet.is_keyframe or packet.pts is None or packet.dts is None:
             break
-        if len(packets) > 2000:
+        lowest = packet.pts if lowest is None else min(lowest, packet.pts)
+        if packet.dts >= lowest:  # nothing earlier can follow
             break
     if packets:
         return packets
@@ -149,11 +154,6 @@ def _timestamps_made_up(opened: Opened, first: list[Packet[VideoStream]]) -> boo
     packets = chain(first, islice(demuxed(opened), _AVI_LOOK_AHEAD))
     shifts = {p.pts - p.dts for p in packets if p.pts is not None and p.dts is not None}
     return len(shifts) == 1
-
-
-def _past(packet: Packet[VideoStream], lowest: int) -> bool:
-    """Return whether no later packet can be shown before ``lowest``."""
-    return packet.is_keyframe or (packet.dts is not None and packet.dts >= lowest)
 
 
 def no_frames(opened: Opened) -> VideoError:

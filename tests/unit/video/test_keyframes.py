@@ -94,3 +94,14 @@ def test_exact_frames_can_follow_keyframes_and_the_other_way_round(tmp_path: Pat
         source.plan(Plan(times=(26 / FPS,), keyframes=keyframes))
         rows, _ = source.look(Look(times=(26 / FPS,), view=CANVAS))
         assert read_number(rows[0]) == expected
+
+
+def test_keyframes_that_the_edit_list_hides_are_not_taken(clip_of: Callable[[str], str]) -> None:
+    path = clip_of("cut_start.mp4")  # frames 0 to 9 are hidden, frame 0 is a keyframe
+    assert probe(path).keyframe_seconds == pytest.approx([(n - 10) / FPS for n in (12, 24, 36, 48)])
+    source = FileSource(path)
+    source.plan(Plan(times=(0.0, 1.0), keyframes=True))
+    rows, _ = source.look(Look(times=(0.0, 1.0), view=CANVAS))
+    assert [read_number(row) for row in rows] == [12, 36]
+    assert source.meter.frames_decoded == 2
+    assert source.warnings == []
