@@ -1,8 +1,8 @@
 """Fetching 16 frames across a long file and 8 across a short one, beside decord and torchcodec.
 
-    python benchmarks/decode.py --cache FOLDER     # writes results/benchmarks/decode.json
+    python benchmarks/decode.py     # writes results/benchmarks/decode.json; needs the bench group
 
-The clips are made once and kept in FOLDER. Every frame carries its number in its pixels, and
+The clips are made once and kept in a cache folder. Every frame carries its number in its pixels;
 each contender's numbers are read back and compared with what was asked before any time counts.
 Rounds are interleaved: one fetch of every contender a round, so that a busy moment hits all.
 """
@@ -16,12 +16,9 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from fractions import Fraction
 from pathlib import Path
 
-import av
-import numpy as np
-from numpy.typing import NDArray
+from clips import DEFAULT_CACHE, FPS, Picture, long_clip, read_number, short_clip
 
 from foveal.results import write_result
 from foveal.types import Canvas, Look, Plan
@@ -31,79 +28,7 @@ from foveal.video.file_source import default_threads
 ROUNDS = 5
 SIZE = 224
 CANVAS = Canvas(height=SIZE, width=SIZE)
-BITS = 13
-FPS = 25
-
-Picture = NDArray[np.uint8]
 Fetch = Callable[[str, Sequence[int]], tuple[list[Picture], dict[str, int]]]
-
-
-# --- the clips --------------------------------------------------------------------------------
-
-
-def texture(size: int, rng: np.random.Generator) -> NDArray[np.float32]:
-    """Return smooth noise with detail at every scale, as in natural pictures, in [0, 1]."""
-    total = np.zeros((size, size), np.float32)
-    for octave in range(3, 10):
-        cells = 2**octave
-        coarse = rng.random((cells, cells), dtype=np.float32)
-        total += np.kron(coarse, np.ones((size // cells, size // cells), np.float32)) / 1.7**octave
-    total -= total.min()
-    return total / total.max()
-
-
-def make_clip(path: Path, *, num_frames: int, width: int, height: int, keyint: int) -> None:
-    """Write a moving texture with sensor noise as H.264 (x264, preset veryfast)."""
-    rng = np.random.default_rng(0)
-    far, near = (texture(2048, rng) * 120 for _ in range(2))
-    tint = (texture(2048, rng) * 90 + 83).astype(np.uint8)
-    noise = rng.normal(0, 2, (8, height, width)).astype(np.float32)
-    partial = path.with_suffix(".part.mp4")
-    with av.open(str(partial), "w") as out:
-        stream = out.add_stream("libx264", rate=FPS)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        stream.options = {
-            "preset": "veryfast",  # 3 B-frames with pyramid, as by default
-            "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0",
-        }
-        for index in range(num_frames):
-            frame = av.VideoFrame(width, height, "yuv420p")
-            turn = 2 * np.pi * index / 400
-            x = int((2048 - width) * (0.5 + 0.4 * np.cos(turn)))
-            y = int((2048 - height) * (0.5 + 0.4 * np.sin(turn)))
-            back = far[y : y + height, x : x + width]
-            x, y = (index * 3) % (2048 - width), (index // 2) % (2048 - height)
-            luma = 16 + back + near[y : y + height, x : x + width] * 0.6 + noise[index % 8]
-            luma = np.clip(luma, 16, 235).astype(np.uint8)
-            burn(luma, index)
-            _fill(frame.planes[0], luma)
-            half = tint[y // 2 : y // 2 + height // 2, x // 2 : x // 2 + width // 2]
-            _fill(frame.planes[1], half)
-            _fill(frame.planes[2], 255 - half)
-            frame.pts, frame.time_base = index, Fraction(1, FPS)
-            out.mux(stream.encode(frame))
-        out.mux(stream.encode())
-    partial.rename(path)
-
-
-def _fill(plane: av.video.plane.VideoPlane, values: Picture) -> None:
-    rows, columns = values.shape
-    np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:rows, :columns] = values
-
-
-def burn(luma: Picture, index: int) -> None:
-    """Write ``index`` as a row of light and dark blocks along the top."""
-    height, width = luma.shape
-    for bit in range(BITS):
-        left, right = bit * width // BITS, (bit + 1) * width // BITS
-        luma[: height // 8, left:right] = 235 if index >> bit & 1 else 16
-
-
-def read_number(picture: Picture) -> int:
-    """Return the number burnt into a (H,W,3) picture of any size."""
-    height, width = picture.shape[:2]
-    row = picture[height // 16].mean(axis=-1)
-    return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
 
 
 # --- the contenders ---------------------------------------------------------------------------
@@ -211,22 +136,14 @@ def spread(count: int, num_frames: int) -> list[int]:
 def main() -> None:
     """Make the clips, measure, check against the targets and write the result."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--cache", type=Path, required=True, help="folder for the clips")
+    parser.add_argument("--cache", type=Path, default=DEFAULT_CACHE, help="folder for the clips")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--out", default="results/benchmarks/decode.json")
     options = parser.parse_args()
-    options.cache.mkdir(parents=True, exist_ok=True)
-    long_clip = options.cache / "decode_300s_1280x720_keyint250.mp4"
-    short_clip = options.cache / "decode_10s_340x256.mp4"
-    if not long_clip.exists():
-        make_clip(long_clip, num_frames=7500, width=1280, height=720, keyint=250)
-    if not short_clip.exists():
-        make_clip(short_clip, num_frames=250, width=340, height=256, keyint=250)
-
     every = contenders()
-    long = measure(str(long_clip), spread(16, 7500), every, options.rounds)
+    long = measure(str(long_clip(options.cache)), spread(16, 7500), every, options.rounds)
     exact_only = {name: fetch for name, fetch in every.items() if name != "foveal_keyframes"}
-    short = measure(str(short_clip), spread(8, 250), exact_only, 3 * options.rounds)
+    short = measure(str(short_clip(options.cache)), spread(8, 250), exact_only, 3 * options.rounds)
 
     def median(result: dict[str, dict[str, object]], name: str) -> float:
         return float(str(result[name]["median_seconds"]))

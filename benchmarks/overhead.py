@@ -1,6 +1,6 @@
 """What the executor itself costs a row: 64 samples whose parts do nothing at all.
 
-    python benchmarks/overhead.py            # writes results/benchmarks/overhead.json
+python benchmarks/overhead.py            # writes results/benchmarks/overhead.json
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 from foveal.engine.executor import Executor, Job
 from foveal.results import write_result
 from foveal.sampling.protocol import Steps, answer, call, look, plan
-from foveal.types import Array, Canvas, ClipInfo
+from foveal.types import Array, Canvas, ClipInfo, PartSpec
 from foveal.video import ArraySource
 
 NUM_SAMPLES = 64
@@ -26,7 +26,8 @@ CANVAS = Canvas(height=8, width=8)
 class IdleRunner:
     """Gives every call its own inputs back, without joining anything."""
 
-    specs: dict[str, object] = {}
+    def __init__(self) -> None:
+        self.specs: dict[str, PartSpec] = {}
 
     def load(self, part: str) -> None:
         """Nothing to load."""
