@@ -99,3 +99,25 @@ def read_number(picture: Picture) -> int:
     height, width = picture.shape[:2]
     row = picture[height // 16].mean(axis=-1)
     return sum(int(row[(2 * bit + 1) * width // (2 * BITS)] > 128) << bit for bit in range(BITS))
+
+
+def repeated_clip(cache: Path, *, minutes: int) -> Path:
+    """Return the short clip over and over for ``minutes``, its packets copied."""
+    path = cache / f"repeated_{minutes}min_340x256.mp4"
+    if path.exists():
+        return path
+    partial = path.with_suffix(".part.mp4")
+    with av.open(str(short_clip(cache))) as given, av.open(str(partial), "w") as out:
+        source = given.streams.video[0]
+        target = out.add_stream_from_template(source)
+        for turn in range(6 * minutes):
+            given.seek(0)
+            for packet in given.demux(source):
+                if packet.dts is None or packet.pts is None:
+                    continue  # the empty packet at the end
+                packet.pts += turn * int(10 / source.time_base)
+                packet.dts += turn * int(10 / source.time_base)
+                packet.stream = target
+                out.mux(packet)
+    partial.rename(path)
+    return path
