@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from foveal.api import Model, load, recognize
-    from foveal.types import Prediction
+    from foveal.records import Prediction
 
 __all__ = ["Model", "Prediction", "__version__", "load", "recognize"]
 
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> Any:
 
         return version("foveal")
     if name == "Prediction":
-        from foveal.types import Prediction
+        from foveal.records import Prediction
 
         return Prediction
     if name in ("Model", "load", "recognize"):

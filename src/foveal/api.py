@@ -20,23 +20,13 @@ import numpy as np
 from foveal.bundle import Bundle, BundleInvalidError, decode_config
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import OnnxRunner
+from foveal.records import Failure, Label, Prediction
 from foveal.sampling.confidence import ExitRule
 from foveal.sampling.protocol import Steps
 from foveal.systems import index
 from foveal.systems.baselines import protocol as baselines
-from foveal.types import (
-    ActionSegments,
-    Answer,
-    Array,
-    ClipInfo,
-    Failure,
-    FovealError,
-    Label,
-    Prediction,
-    Reference,
-    Source,
-)
-from foveal.video import open_source
+from foveal.types import ActionSegments, Answer, Array, ClipInfo, FovealError, Reference, Source
+from foveal.video import available_cores, open_source
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -83,7 +73,7 @@ class Comparison:
 
     @property
     def ms_saved(self) -> float:
-        """Share of the dense milliseconds that were not spent, at most 1; below 0 if it took longer."""
+        """Share of the dense milliseconds not spent; at most 1, negative if it took longer."""
         dense = self.dense.cost.total_ms
         return 1.0 - self.prediction.cost.total_ms / dense if dense else 0.0
 
@@ -299,17 +289,12 @@ def agreement(prediction: Prediction, dense: Prediction, *, sure: float) -> floa
 
 def label_at(prediction: Prediction, time: float) -> str | None:
     """Return the best class ``prediction`` gives to ``time`` seconds, known or guessed."""
+    covering: Label | None = None
     for label in prediction.predictions:
-        if label.start_seconds <= time <= label.end_seconds:
-            return label.guess or label.label
-    return None
-
-
-def available_cores() -> int:
-    """Return how many cores this process may use, at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return max(1, len(os.sched_getaffinity(0)))
-    return os.cpu_count() or 1
+        later = covering is None or label.start_seconds > covering.start_seconds
+        if later and label.start_seconds <= time:
+            covering = label
+    return None if covering is None else covering.guess or covering.label
 
 
 def load(path: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from foveal.api import Comparison
     from foveal.demo import DemoObject
-    from foveal.types import Label
+    from foveal.records import Label
 
 STRIP_COLUMNS = 60
 FOUND_SHARE = 0.5

@@ -16,7 +16,8 @@ from foveal.cli.recognize import prediction_of
 from foveal.cli.show import Checked, less, looked_at, name_of, stages, wall, what_it_names
 from foveal.cli.terminal import Rows, console_on, trouble
 from foveal.cli.text import clean, count, gmacs, milliseconds, percent
-from foveal.types import Cost, Failure, Label
+from foveal.records import Failure, Label
+from foveal.types import Cost
 
 if TYPE_CHECKING:
     from foveal.cli.names import Names

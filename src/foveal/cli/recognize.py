@@ -18,7 +18,7 @@ from foveal.cli.text import clean
 if TYPE_CHECKING:
     from foveal.api import Comparison, Model
     from foveal.cli.names import Name, Names
-    from foveal.types import Failure, Prediction
+    from foveal.records import Failure, Prediction
 
     Result: TypeAlias = Prediction | Comparison | Failure
 
@@ -116,7 +116,7 @@ def open_model(options: Options) -> Model:
 
 def recognise(model: Model, names: Iterable[Name], options: Options) -> Iterator[Result]:
     """Yield one result for each name, as they are done."""
-    from foveal.types import Failure
+    from foveal.records import Failure
 
     failures: deque[Failure] = deque()
 
@@ -141,7 +141,7 @@ def recognise(model: Model, names: Iterable[Name], options: Options) -> Iterator
 def compared(model: Model, paths: Iterable[str], *, top_k: int) -> Iterator[Comparison | Failure]:
     """Yield each file beside its dense reference, one after the other."""
     from foveal.api import SampleError
-    from foveal.types import Failure
+    from foveal.records import Failure
 
     for path in paths:
         try:
@@ -154,14 +154,14 @@ def compared(model: Model, paths: Iterable[str], *, top_k: int) -> Iterator[Comp
 
 def prediction_of(result: Prediction | Comparison) -> Prediction:
     """Return the model's own answer of a result."""
-    from foveal.types import Prediction
+    from foveal.records import Prediction
 
     return result if isinstance(result, Prediction) else result.prediction
 
 
 def record(result: Result) -> dict[str, Any]:
     """Return the record of a result; with ``--check`` it has one key more, ``check``."""
-    from foveal.types import Failure, Prediction
+    from foveal.records import Failure, Prediction
 
     if isinstance(result, Prediction | Failure):
         return result.to_json()

@@ -18,7 +18,8 @@ from foveal.cli.guard import FAILED, OK, complain
 from foveal.cli.recognize import prediction_of
 from foveal.cli.terminal import console_on, table
 from foveal.cli.text import clean, clock, gmacs, milliseconds, percent
-from foveal.types import STAGES, ClipInfo, Cost, Failure, Label, Prediction
+from foveal.records import Failure, Label, Prediction
+from foveal.types import STAGES, ClipInfo, Cost
 
 if TYPE_CHECKING:
     from foveal.cli.recognize import Result

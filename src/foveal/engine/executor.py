@@ -19,6 +19,7 @@ import numpy as np
 
 from foveal.engine.recorder import Recorder
 from foveal.engine.runners import Runner
+from foveal.records import Failure
 from foveal.sampling.confidence import ExitRule
 from foveal.sampling.protocol import Steps
 from foveal.types import (
@@ -27,7 +28,6 @@ from foveal.types import (
     Call,
     ClipInfo,
     Cost,
-    Failure,
     FovealError,
     Look,
     Note,

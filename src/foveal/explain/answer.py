@@ -20,8 +20,9 @@ from foveal.explain.markup import (
     span,
     text,
 )
+from foveal.records import Label, Prediction
 from foveal.systems import index as systems
-from foveal.types import ClipInfo, Label, Prediction
+from foveal.types import ClipInfo
 
 MAX_ANSWERS, UNFOLDED, MAX_NAMED = 200, 12, 4
 

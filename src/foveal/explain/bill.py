@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from foveal.explain.markup import duration_ms, join, macs, number, percent, size, text
-from foveal.types import STAGES, Cost, Prediction, Trace
+from foveal.records import Prediction
+from foveal.types import STAGES, Cost, Trace
 
 MAX_PARTS = 24
 

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from foveal.explain.markup import clock, count, join, number, percent, shortened, span, text
 from foveal.explain.story import AnswerStep, Scores, Story
-from foveal.types import ClipInfo, Label, Prediction
+from foveal.records import Label, Prediction
+from foveal.types import ClipInfo
 
 WIDTH = 1000
 """Units across a drawing; marks closer than one are drawn as one, which bounds its size."""

@@ -40,7 +40,8 @@ from foveal.explain.markup import (
 from foveal.explain.pictures import OpenSource, select, take
 from foveal.explain.story import read
 from foveal.explain.words import decisions
-from foveal.types import Failure, FovealError, Prediction
+from foveal.records import Failure, Prediction
+from foveal.types import FovealError
 from foveal.video import open_source as open_any
 
 Result: TypeAlias = Prediction | Comparison | Failure

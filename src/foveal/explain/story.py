@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from foveal.types import Box, Canvas, ClipInfo, Prediction
+from foveal.records import Prediction
+from foveal.types import Box, Canvas, ClipInfo
 from foveal.video.geometry import displayed_box
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from foveal.explain.markup import clock, count, join, macs, number, percent, text
-from foveal.types import Prediction
+from foveal.records import Prediction
 
 MAX_LINES = 240
 MAX_NAMED = 6

@@ -20,7 +20,7 @@ from foveal.video.errors import (
     UnreadableError,
     VideoError,
 )
-from foveal.video.file_source import FileSource, open_source
+from foveal.video.file_source import FileSource, available_cores, open_source
 from foveal.video.memory import ArraySource, FeatureSource
 from foveal.video.names import expand, is_url
 from foveal.video.probing import probe
@@ -45,6 +45,7 @@ __all__ = [
     "UndecodableError",
     "UnreadableError",
     "VideoError",
+    "available_cores",
     "doctor",
     "expand",
     "is_url",

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from foveal.types import SCHEMA_VERSION, Canvas, FovealError, Look, Plan
+from foveal.records import SCHEMA_VERSION
+from foveal.types import Canvas, FovealError, Look, Plan
 from foveal.video.errors import CrashedError, VideoError, shown
+from foveal.video.file_source import available_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -131,7 +132,7 @@ def doctor(
         workers: processes; None takes the CPUs.
         full: decode every frame instead of the first, middle and last keyframe.
     """
-    count = workers or os.cpu_count() or 1
+    count = workers or available_cores()
     if count < 1:
         raise ValueError(f"workers must be at least 1, got {count}")
     waiting: list[tuple[str, Future[Finding] | Finding]] = []

@@ -29,10 +29,16 @@ _EARLY_END_SECONDS = 0.5
 """A last frame this long before the stated end is worth a warning."""
 
 
+def available_cores() -> int:
+    """Return how many cores this process may use, at least 1."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
 def default_threads() -> int:
-    """Return how many decoder threads a file gets by default: the CPUs, at most 8."""
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(usable or 1, 8))
+    """Return how many decoder threads a file gets by default: the cores, at most 8."""
+    return min(available_cores(), 8)
 
 
 class FileSource:

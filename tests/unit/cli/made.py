@@ -2,16 +2,8 @@
 
 from __future__ import annotations
 
-from foveal.types import (
-    ActionSegments,
-    Answer,
-    ClipInfo,
-    Cost,
-    Event,
-    Label,
-    Prediction,
-    Trace,
-)
+from foveal.records import Label, Prediction
+from foveal.types import ActionSegments, Answer, ClipInfo, Cost, Event, Trace
 
 STAGES_MS = {"decode": 310.2, "render": 40.1, "decide": 0.33, "compute": 301.0}
 

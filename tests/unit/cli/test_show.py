@@ -14,7 +14,7 @@ from foveal.cli import show as show_module
 from foveal.cli.many import many
 from foveal.cli.names import Names
 from foveal.cli.show import Checked, name_of, one, stretches
-from foveal.types import Failure, Label
+from foveal.records import Failure, Label
 from tests.unit.cli.made import known, prediction, unknown
 
 HOSTILE = "clips/a[red]b\n\x1b[2J\u202e\udcff.mp4"

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from foveal.engine.executor import Executor, Job, Outcome, ProtocolError
+from foveal.records import Failure
 from foveal.sampling.confidence import ExitRule
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
-from foveal.types import Canvas, ClipInfo, Failure, FovealError
+from foveal.types import Canvas, ClipInfo, FovealError
 from tests.unit.engine import fake_protocols
 from tests.unit.engine.fake_protocols import ALL, CONTEXT, FULL, fake_parts
 from tests.unit.engine.fakes import FakeRunner, FakeSource

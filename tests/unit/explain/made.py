@@ -8,6 +8,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 
+from foveal.records import Label, Prediction
 from foveal.types import (
     ActionSegments,
     Answer,
@@ -16,11 +17,9 @@ from foveal.types import (
     Cost,
     Event,
     FovealError,
-    Label,
     Look,
     Meter,
     Plan,
-    Prediction,
     Trace,
 )
 

@@ -14,15 +14,9 @@ from foveal.api import Comparison
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.explain import ExplainError, page, write_page
 from foveal.explain.page import MAX_ROWS
+from foveal.records import Failure, Label, Prediction
 from foveal.sampling.confidence import ExitRule
-from foveal.types import (
-    ActionSegments,
-    Answer,
-    Event,
-    Failure,
-    Label,
-    Prediction,
-)
+from foveal.types import ActionSegments, Answer, Event
 from tests.unit.engine import fake_protocols
 from tests.unit.engine.fake_protocols import ALL, CONTEXT, fake_parts
 from tests.unit.engine.fakes import FakeRunner, FakeSource

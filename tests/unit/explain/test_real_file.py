@@ -12,8 +12,9 @@ import pytest
 
 from foveal.engine.executor import Executor, Job
 from foveal.explain import page
+from foveal.records import Label, Prediction
 from foveal.sampling.protocol import answer, look, plan
-from foveal.types import Canvas, Label, Prediction
+from foveal.types import Canvas
 from foveal.video import open_source
 from tests.unit.engine.fakes import FakeRunner
 from tests.unit.explain.made import Reader
