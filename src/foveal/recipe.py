@@ -1,0 +1,127 @@
+"""What a recipe says: stages in order, each naming what it trains, on what loss, and how.
+
+A system's ``recipe.py`` has functions that return a :class:`Recipe`; the loop runs it. Letters:
+B samples, T frames, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+Batch: TypeAlias = Mapping[str, Tensor]
+"""Decoded samples by name, e.g. ``frames`` uint8 (B,T,C,H,W) and ``label`` int64 (B,)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """What a loss may need beside network and batch.
+
+    Args:
+        progress: share of the stage that is done, in [0, 1); for ramps and temperatures.
+        generator: the run's random numbers, on the CPU; everything drawn comes from it, so that
+            a resumed run draws the same.
+    """
+
+    progress: float
+    generator: torch.Generator
+
+
+Loss: TypeAlias = Callable[[nn.Module, Batch, StepContext], Mapping[str, Tensor]]
+"""Returns scalars by name: ``loss`` is minimised, the others are logged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Parameters whose names start with one of ``prefixes``, and how they differ.
+
+    Args:
+        prefixes: ``""`` takes all that no earlier group took.
+        lr_scale: multiplies the stage's learning rate.
+        weight_decay: replaces the optimiser's.
+    """
+
+    prefixes: tuple[str, ...]
+    lr_scale: float = 1.0
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Optimizer:
+    """Which rule moves the parameters.
+
+    Args:
+        lr: learning rate at ``batch_size`` of the stage.
+        momentum: of SGD.
+        betas: of Adam and AdamW.
+    """
+
+    kind: Literal["sgd", "adam", "adamw"]
+    lr: float
+    momentum: float = 0.9
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """One stage of a recipe.
+
+    Args:
+        name: unique in its recipe; names its checkpoint.
+        loss: see :data:`Loss`.
+        trains: the parameters that move; all others keep their values and get no gradient.
+        eval_modules: prefixes of modules kept in eval mode (frozen normalisation and dropout).
+        batch_size: samples a step.
+        steps: optimiser steps; exactly one of ``steps`` and ``epochs`` is given.
+        epochs: passes over the training set.
+        schedule: of the learning rate: cosine to 0, or constant.
+        warmup_steps: linear from 0.
+        clip_norm: largest L2 norm of the gradient.
+
+    Raises:
+        ValueError: both or none of steps and epochs, or nothing to train.
+    """
+
+    name: str
+    loss: Loss
+    trains: tuple[Group, ...]
+    optimizer: Optimizer
+    batch_size: int
+    steps: int | None = None
+    epochs: int | None = None
+    eval_modules: tuple[str, ...] = ()
+    schedule: Literal["cosine", "constant"] = "cosine"
+    warmup_steps: int = 0
+    clip_norm: float | None = None
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(f"stage {self.name!r} needs either steps or epochs")
+        if not self.trains:
+            raise ValueError(f"stage {self.name!r} trains nothing")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """A whole training run of one system.
+
+    Args:
+        name: as in ``--recipe``.
+        network: builds the network with fresh weights; called under the run's seed.
+        stages: in order; a stage starts from the weights the one before it left.
+    """
+
+    name: str
+    network: Callable[[], nn.Module]
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        names = [stage.name for stage in self.stages]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"recipe {self.name!r} needs stages with different names, got {names}")
