@@ -5,25 +5,16 @@ python scripts/tagger_card.py
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-from typing import Any
+from figures import ROOT, keep_up_to_date, measured
 
-ROOT = Path(__file__).resolve().parent.parent
 CARD = ROOT / "src" / "foveal" / "systems" / "tagger" / "README.md"
-BEGIN, END = "<!-- figures: scripts/tagger_card.py -->\n", "<!-- end of figures -->\n"
-
-
-def read(name: str) -> dict[str, Any]:
-    """Return what a result measured."""
-    path = ROOT / "results" / "tagger" / f"{name}.json"
-    measured: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["measured"]
-    return measured
 
 
 def figures() -> str:
     """Return the section of the card that holds figures, as Markdown."""
-    policy, threshold, speed = read("policy"), read("threshold"), read("speed")
+    policy, threshold, speed = (
+        measured(f"tagger/{name}") for name in ("policy", "threshold", "speed")
+    )
     test = policy["test"]
     kept = [f for f in threshold["true_tags_kept_by_file"].values() if f["half"] != "tune"]
     lines = [
@@ -53,12 +44,5 @@ def figures() -> str:
     return "\n".join(lines) + "\n"
 
 
-def with_figures(card: str) -> str:
-    """Return ``card`` with its section of figures brought up to date."""
-    before, _, rest = card.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + figures() + END + after
-
-
 if __name__ == "__main__":
-    CARD.write_text(with_figures(CARD.read_text(encoding="utf-8")), encoding="utf-8")
+    keep_up_to_date(CARD, script="scripts/tagger_card.py", figures=figures())

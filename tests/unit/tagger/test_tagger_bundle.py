@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -51,16 +50,6 @@ def test_bundle_ships_what_was_measured(tagger: Model) -> None:
     assert 0.3 <= speed["macs_on_of_off"] <= 0.6
     assert speed["time_saved_of_macs_saved"] >= 0.8
     assert policy["macs_per_look"] == tagger.bundle.macs(protocol.PART, {})
-
-
-def test_card_shows_the_results() -> None:
-    spec = spec_from_file_location("tagger_card", ROOT / "scripts" / "tagger_card.py")
-    assert spec is not None
-    assert spec.loader is not None
-    card = module_from_spec(spec)
-    spec.loader.exec_module(card)
-    text = card.CARD.read_text(encoding="utf-8")
-    assert card.with_figures(text) == text
 
 
 def test_demo_objects_are_named_when_they_are_shown(
