@@ -1,7 +1,7 @@
 """Sections of Markdown that scripts write: figures come from results/, never from a keyboard.
 
-A page holds ``<!-- figures: scripts/NAME.py -->`` ... ``<!-- end of figures -->``; that script calls
-:func:`keep_up_to_date`. With ``--check`` it fails where the page is behind (a test does so for all).
+A page holds ``<!-- figures: scripts/NAME.py -->`` ... ``<!-- end of figures -->``; that script
+calls :func:`keep_up_to_date`. With ``--check`` it fails where the page is behind; a test does so.
 """
 
 from __future__ import annotations
