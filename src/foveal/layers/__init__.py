@@ -1,0 +1,14 @@
+"""Torch blocks that more than one system uses; each module's docstring has an example."""
+
+from foveal.layers.crop import crop_at
+from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
+from foveal.layers.temporal_shift import TemporalShift, temporal_shift
+
+__all__ = [
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "PixelNorm",
+    "TemporalShift",
+    "crop_at",
+    "temporal_shift",
+]
