@@ -251,7 +251,7 @@ class ShiftEncoder(nn.Module):
         return maps, self._mean(final), self._mean(self.regular(vectors))
 
     def _mean(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(0, (-1, self.num_frames)).mean(dim=1)
+        return rows.reshape(-1, self.num_frames, rows.shape[1]).mean(dim=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +330,7 @@ class ShiftNetwork(nn.Module):
         """Return final and regular logits (B,K) of the square at ``actions`` (B,2)."""
         pixels = frames if frames.is_floating_point() else frames.float()
         squares = crop_at(pixels.flatten(1, 2), actions, crop_size=self.focus_size)
-        rows = squares.unflatten(1, (-1, 3)).flatten(0, 1)
+        rows = squares.reshape(-1, 3, self.focus_size, self.focus_size)
         _, final, regular = self.focus(self.normalise(rows))
         return final, regular
 

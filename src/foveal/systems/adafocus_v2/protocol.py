@@ -157,7 +157,7 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
     memory = TensorSpec("memory", (cfg.policy_width,))
     vector = TensorSpec("vector", (cfg.glance_width,))
     best = TensorSpec("best", (cfg.fused_width,))
-    looked = (frame, action)
+    looked: tuple[TensorSpec, ...] = (frame, action)
     if cfg.crop_from == "native":
         looked = (TensorSpec("crop", (3, square, square), "uint8"),)
     return (
