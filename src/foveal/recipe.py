@@ -37,10 +37,11 @@ Loss: TypeAlias = Callable[[nn.Module, Batch, StepContext], Mapping[str, Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Parameters whose names start with one of ``prefixes``, and how they differ.
+    """Parameters below one of ``prefixes``, and how they differ.
 
     Args:
-        prefixes: ``""`` takes all that no earlier group took.
+        prefixes: dotted names of modules or parameters: ``glance`` takes ``glance.conv.weight``
+            and leaves ``glance_head.weight``; ``""`` takes all that no earlier group took.
         lr_scale: multiplies the stage's learning rate.
         weight_decay: replaces the optimiser's.
     """
@@ -76,12 +77,14 @@ class Stage:
         name: unique in its recipe; names its checkpoint.
         loss: see :data:`Loss`.
         trains: the parameters that move; all others keep their values and get no gradient.
-        eval_modules: prefixes of modules kept in eval mode (frozen normalisation and dropout).
-        batch_size: samples a step.
+        eval_modules: prefixes, as in :class:`Group`, of modules kept in eval mode (frozen
+            normalisation and no dropout).
+        batch_size: samples a step; what is left of an epoch below that is dropped.
         steps: optimiser steps; exactly one of ``steps`` and ``epochs`` is given.
         epochs: passes over the training set.
         schedule: of the learning rate: cosine to 0, or constant.
-        warmup_steps: linear from 0.
+        schedule_every: whether the cosine falls at every step or between epochs only.
+        warmup_steps: linear from 0, before the schedule begins.
         clip_norm: largest L2 norm of the gradient.
 
     Raises:
@@ -97,6 +100,7 @@ class Stage:
     epochs: int | None = None
     eval_modules: tuple[str, ...] = ()
     schedule: Literal["cosine", "constant"] = "cosine"
+    schedule_every: Literal["step", "epoch"] = "step"
     warmup_steps: int = 0
     clip_norm: float | None = None
 

@@ -1,0 +1,64 @@
+"""How far a run is, in one line."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TextIO
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How far a run is; ``str`` makes the line.
+
+    Args:
+        stage: its name.
+        step: steps of the stage that are done.
+        num_steps: of the stage.
+        values: what the loss returned at this step.
+        ms_per_step: mean since the stage began, or went on.
+    """
+
+    stage: str
+    step: int
+    num_steps: int
+    values: Mapping[str, float]
+    ms_per_step: float
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the stage is done, at the speed so far."""
+        return (self.num_steps - self.step) * self.ms_per_step / 1000
+
+    def __str__(self) -> str:
+        values = "  ".join(f"{name} {value:.4g}" for name, value in self.values.items())
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        return (
+            f"{self.stage} {self.step}/{self.num_steps}  {values}  "
+            f"{self.ms_per_step:.1f} ms/step  {minutes}:{seconds:02d} left"
+        )
+
+
+def terminal_line(stream: TextIO | None = None) -> Callable[[Progress], None]:
+    """Return a ``log`` for :func:`foveal.train.fit` that keeps one line up to date.
+
+    Args:
+        stream: standard error if not given. What is no terminal gets a line every ten seconds.
+    """
+    target = sys.stderr if stream is None else stream
+    rewrite = target.isatty()
+    due = 0.0
+
+    def log(progress: Progress) -> None:
+        nonlocal due
+        last = progress.step == progress.num_steps
+        if not last and time.monotonic() < due:
+            return
+        due = time.monotonic() + (0.1 if rewrite else 10.0)
+        start, end = ("\r\x1b[K", "\n" if last else "") if rewrite else ("", "\n")
+        target.write(f"{start}{progress}{end}")
+        target.flush()
+
+    return log
