@@ -4,8 +4,8 @@ Source: arXiv 2112.14238, section 3.3, and the released commands. A batch holds 
 (B,T,3,S,S) in time order and ``label`` int64 (B,); for the TSM variant also ``focus_frames``.
 Letters: B samples, T frames, S side, K classes.
 
-Deviations: the learning rate falls with every step, not with every epoch, and there is no 51st
-epoch at learning rate 0, which moves nothing but the statistics of batch normalisation.
+Deviation: there is no 51st epoch at learning rate 0, which moves nothing but the statistics of
+batch normalisation.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from foveal.systems.adafocus_v2.protocol import paper as paper_config
 from foveal.systems.adafocus_v2.protocol import paper_tsm as paper_tsm_config
 from foveal.systems.adafocus_v2.protocol import tiny as tiny_config
 
-GLANCE = ("glance.", "glance_head.")
-FOCUS = ("focus.", "focus_head.")
+GLANCE = ("glance", "glance_head")
+FOCUS = ("focus", "focus_head")
 
 
 def two_pass_loss(
@@ -110,14 +110,15 @@ def paper(
         name="end-to-end",
         loss=two_pass_loss,
         trains=(
-            Group(prefixes=("policy.",), lr_scale=0.1),
+            Group(prefixes=("policy",), lr_scale=0.1),
             Group(prefixes=GLANCE, lr_scale=0.5),
             Group(prefixes=FOCUS),
-            Group(prefixes=("classifier.",), lr_scale=5.0),
+            Group(prefixes=("classifier",), lr_scale=5.0),
         ),
         optimizer=Optimizer(kind="sgd", lr=0.002, momentum=0.9, weight_decay=1e-4),
         batch_size=32,
         epochs=50,
+        schedule_every="epoch",
     )
     return Recipe(
         name="paper", network=partial(make_network, cfg, pretrained=pretrained), stages=(stage,)
@@ -134,13 +135,14 @@ def paper_tsm(*, num_classes: int = 174, focus_size: int = 144, pretrained: bool
         name="end-to-end",
         loss=shift_loss,
         trains=(
-            Group(prefixes=("policy.",), lr_scale=0.01),
-            Group(prefixes=("glance.",), lr_scale=0.5),
-            Group(prefixes=("focus.",)),
+            Group(prefixes=("policy",), lr_scale=0.01),
+            Group(prefixes=("glance",), lr_scale=0.5),
+            Group(prefixes=("focus",)),
         ),
         optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4),
         batch_size=32,
         epochs=50,
+        schedule_every="epoch",
         clip_norm=20.0,
     )
     return Recipe(
