@@ -1,0 +1,1 @@
+"""ResKD: a low-resolution student that a full-resolution teacher has taught."""
