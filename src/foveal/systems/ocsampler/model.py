@@ -30,12 +30,12 @@ class Output(NamedTuple):
 
     Args:
         frame_logits: (B,T), before the softmax over T.
-        index: int64 (B,N), the frames classified, strictly increasing.
+        chosen: int64 (B,N), the frames classified, strictly increasing.
         logits: (B,K) of the set, before the softmax.
     """
 
     frame_logits: Tensor
-    index: Tensor
+    chosen: Tensor
     logits: Tensor
 
 
@@ -60,17 +60,17 @@ class Network(nn.Module):
         self.sampler = Sampler(cfg) if sampler is None else sampler
         self.classifier = classifier_of(cfg) if classifier is None else classifier
 
-    def forward(self, frames: Tensor, index: Tensor | None = None) -> Output:
+    def forward(self, frames: Tensor, chosen: Tensor | None = None) -> Output:
         """Return what the system says of candidates uint8 (B,T,3,H,W).
 
         Args:
             frames: the candidates on the canvas.
-            index: sets to classify, int64 (B,N) ascending; by default the N most salient.
+            chosen: sets to classify, int64 (B,N) ascending; by default the N most salient.
         """
         frame_logits: Tensor = self.sampler(frames)
-        if index is None:
-            index = most_salient(frame_logits, num_frames=self.num_frames)
-        return Output(frame_logits, index, self.classifier(take(frames, index)))
+        if chosen is None:
+            chosen = most_salient(frame_logits, num_frames=self.num_frames)
+        return Output(frame_logits, chosen, self.classifier(take(frames, chosen)))
 
 
 def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
