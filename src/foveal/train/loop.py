@@ -106,6 +106,8 @@ def fit(
         TrainError: ``out`` holds a run that may not go on, or the loss is not finite.
         ValueError: a stage names what the network does not have, or needs more samples.
     """
+    for stage in recipe.stages:
+        _lengths(stage, len(data))  # before anything is written
     fabric = Fabric(accelerator=device, devices=1)
     folder = RunFolder(
         out, identity=_identity(recipe, seed=seed, num_samples=len(data)), resume=resume
