@@ -20,6 +20,7 @@ from foveal.recipe import Recipe, StepContext
 from foveal.systems.reskd import model, protocol, recipe
 from foveal.systems.reskd.model import Network
 from foveal.systems.reskd.protocol import Config
+from foveal.train import make_optimizer, set_modes
 from foveal.types import Canvas
 from foveal.video import ArraySource
 
@@ -64,14 +65,11 @@ def make_network(cfg: Config | None = None, *, seed: int = 0) -> Network:
 def test_the_teacher_gets_no_gradient_and_moves_only_its_statistics(norm: Any) -> None:
     network = make_network()
     stage = recipe.tiny(teacher_norm=norm).stages[1]
-    assert stage.eval_modules == (() if norm == "batch" else ("teacher.",))
-    if norm == "frozen":
-        network.teacher.eval()
     before = copy.deepcopy(network.teacher.state_dict())
-    named = dict(network.named_parameters())
-    (group,) = stage.trains
-    moving = [p for name, p in named.items() if name.startswith(group.prefixes)]
-    optimizer = torch.optim.SGD(moving, lr=0.1, momentum=0.9, weight_decay=0.1)
+    optimizer = make_optimizer(network, stage)
+    set_modes(network, stage)
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    assert held == {id(p) for p in network.student.parameters()}
     stage.loss(network, make_batch(network.cfg), CONTEXT)["loss"].backward()
     optimizer.step()
     for name, parameter in network.teacher.named_parameters():
@@ -81,7 +79,7 @@ def test_the_teacher_gets_no_gradient_and_moves_only_its_statistics(norm: Any) -
     moved = [not torch.equal(network.teacher.state_dict()[k], before[k]) for k in running]
     assert len(moved) == 4
     assert all(moved) if norm == "batch" else not any(moved)
-    assert all(p.grad is not None for p in moving)
+    assert all(p.grad is not None for p in network.student.parameters())
 
 
 def test_weight_zero_is_the_undistilled_student_bit_for_bit() -> None:
@@ -342,15 +340,11 @@ def test_every_recipe_builds_without_memory_and_names_each_parameter_once(
     made = make()
     with torch.device("meta"):
         network = made.network()
-    names = [name for name, _ in network.named_parameters()]
     for stage in made.stages:
-        who = stage.name.partition("_")[0] + "."
-        taken: set[str] = set()
-        for group in stage.trains:
-            new = {n for n in names if n.startswith(group.prefixes)} - taken
-            assert new, group
-            taken |= new
-        assert taken == {n for n in names if n.startswith(who)}
+        optimizer = make_optimizer(network, stage)
+        who = network.get_submodule(stage.name.partition("_")[0])
+        held = [id(p) for group in optimizer.param_groups for p in group["params"]]
+        assert sorted(held) == sorted(id(p) for p in who.parameters())
 
 
 def test_the_groups_are_the_official_ones() -> None:
@@ -411,13 +405,12 @@ def test_one_real_step_at_batch_two(make: Callable[[], Recipe]) -> None:
     assert isinstance(network, Network)
     batch = make_batch(network.cfg, size=2)
     for stage in made.stages:
-        prefixes = tuple(p for group in stage.trains for p in group.prefixes)
         before = {n: p.detach().clone() for n, p in network.named_parameters()}
-        moving = [p for n, p in network.named_parameters() if n.startswith(prefixes)]
-        optimizer = torch.optim.SGD(moving, lr=0.01)
+        optimizer = make_optimizer(network, stage)
+        set_modes(network, stage)
         stage.loss(network, batch, CONTEXT)["loss"].backward()
         optimizer.step()
-        optimizer.zero_grad()
+        who = stage.name.partition("_")[0]
         changed = {n for n, p in network.named_parameters() if not torch.equal(p, before[n])}
         assert changed
-        assert all(name.startswith(prefixes) for name in changed)
+        assert all(name.startswith(f"{who}.") for name in changed)

@@ -138,7 +138,7 @@ def kinetics_slowonly(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
     base = Stage(
         name="student",
         loss=distil(weight=100.0),
-        trains=(Group(prefixes=("student.",)),),
+        trains=(Group(prefixes=("student",)),),
         optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4),
         batch_size=64,
         epochs=90,
@@ -154,7 +154,7 @@ def kinetics_slowonly(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
                 base,
                 name=f"{who}{name}",
                 loss=loss,
-                trains=(Group(prefixes=(f"{who}.",)),),
+                trains=(Group(prefixes=(who,)),),
                 optimizer=replace(base.optimizer, lr=lr),
                 epochs=epochs,
                 eval_modules=base.eval_modules if who == "student" else (),
@@ -211,7 +211,7 @@ def tiny(
     teacher = Stage(
         name="teacher",
         loss=train_teacher,
-        trains=(Group(prefixes=("teacher.",)),),
+        trains=(Group(prefixes=("teacher",)),),
         optimizer=sgd,
         batch_size=32,
         steps=steps,
@@ -221,7 +221,7 @@ def tiny(
         teacher,
         name="student",
         loss=train_alone if weight is None else distil(weight=weight),
-        trains=(Group(prefixes=("student.",)),),
+        trains=(Group(prefixes=("student",)),),
         eval_modules=_eval_modules(teacher_norm),
     )
     stages = (student,) if weight is None else (teacher, student)
@@ -261,7 +261,7 @@ def _fresh(cfg: Config) -> Callable[[], nn.Module]:
 def _eval_modules(teacher_norm: TeacherNorm) -> tuple[str, ...]:
     if teacher_norm not in ("batch", "frozen"):
         raise ValueError(f"teacher_norm must be batch or frozen, got {teacher_norm!r}")
-    return ("teacher.",) if teacher_norm == "frozen" else ()
+    return ("teacher",) if teacher_norm == "frozen" else ()
 
 
 def _cnn_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group, ...]:
@@ -279,7 +279,7 @@ def _cnn_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group,
     return (
         Group(prefixes=tuple(biases), lr_scale=2.0, weight_decay=0.0),
         Group(prefixes=tuple(norms), weight_decay=0.0),
-        Group(prefixes=(f"{who}.",)),
+        Group(prefixes=(who,)),
     )
 
 
@@ -294,6 +294,6 @@ def _swin_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group
                 plain.append(f"{who}.backbone.{path}.{name}")
     return (
         Group(prefixes=tuple(plain), lr_scale=0.1, weight_decay=0.0),
-        Group(prefixes=(f"{who}.backbone.",), lr_scale=0.1),
-        Group(prefixes=(f"{who}.",)),
+        Group(prefixes=(f"{who}.backbone",), lr_scale=0.1),
+        Group(prefixes=(who,)),
     )
