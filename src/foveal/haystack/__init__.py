@@ -6,17 +6,25 @@
 ((100, 10, 3, 32, 32), (100,), 2)
 """
 
-from foveal.haystack.presets import PRESETS, FeatureView, Preset, PresetError, find
+from foveal.haystack.features import FeatureSet, class_vectors, features
+from foveal.haystack.files import FolderInUseError, write_videos
+from foveal.haystack.preset import FeatureView, Preset
+from foveal.haystack.presets import PRESETS, PresetError, find
 from foveal.haystack.sets import MODALITIES, HaystackSet, Truth, sample
 
 __all__ = [
     "MODALITIES",
     "PRESETS",
+    "FeatureSet",
     "FeatureView",
+    "FolderInUseError",
     "HaystackSet",
     "Preset",
     "PresetError",
     "Truth",
+    "class_vectors",
+    "features",
     "find",
     "sample",
+    "write_videos",
 ]

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from foveal.haystack import sprites
 from foveal.haystack.draws import Draws, Floats
-from foveal.haystack.presets import Preset
+from foveal.haystack.preset import Preset
 from foveal.haystack.scene import Layer, Scene
 
 GREY = 112.0

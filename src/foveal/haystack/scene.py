@@ -12,7 +12,7 @@ import numpy as np
 
 from foveal.haystack import sprites
 from foveal.haystack.draws import Draws, Flags, Floats, Integers
-from foveal.haystack.presets import Cue, Preset, Split
+from foveal.haystack.preset import Cue, Preset, Split
 
 _NUM_NUISANCES = 16
 """Different drawings among which those that say nothing are chosen."""
@@ -60,6 +60,7 @@ class Scene:
     Args:
         labels: (N,).
         shown: (N,T), the class that each picture shows, also where it only distracts; -1: none.
+        contrast: (N,T) grey levels, how strongly.
         evidence: (N,T), whether what it shows is the class of the sample (of the action).
         layers: what to draw.
         spot: the layer whose surroundings are brighter, if any.
@@ -68,6 +69,7 @@ class Scene:
 
     labels: Integers
     shown: Integers
+    contrast: Floats
     evidence: Flags
     layers: tuple[Layer, ...]
     spot: Layer | None
@@ -103,6 +105,7 @@ def compose(preset: Preset, draws: Draws, split: Split) -> Scene:
     return Scene(
         labels=labels,
         shown=shown,
+        contrast=contrast,
         evidence=evidence,
         layers=tuple(layers),
         spot=spot if preset.blob else None,

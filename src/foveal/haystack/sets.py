@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foveal.haystack import words
 from foveal.haystack.draws import Draws, Flags, Floats, Integers
-from foveal.haystack.presets import MODALITY, Modality, Preset, Split
+from foveal.haystack.preset import MODALITY, Modality, Preset, Split
 from foveal.haystack.render import render
 from foveal.haystack.scene import Scene, compose
 from foveal.haystack.sound import hear

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from foveal.haystack.draws import Draws, Floats
-from foveal.haystack.presets import Preset
+from foveal.haystack.preset import Preset
 from foveal.haystack.scene import Scene
 
 _BASE_HZ = 440.0

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foveal.haystack.draws import Draws, Flags, Floats
-from foveal.haystack.presets import Preset
+from foveal.haystack.preset import Preset
 
 NUM_PHASES = 16
 """Rows of a grating's table for one class, a sixteenth of a period apart."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from foveal.haystack import sprites
 from foveal.haystack.draws import Draws
-from foveal.haystack.presets import Cue, Preset
+from foveal.haystack.preset import Cue, Preset
 from foveal.haystack.sound import tone_hz
 
 
