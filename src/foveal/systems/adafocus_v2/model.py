@@ -27,6 +27,7 @@ class ImageEncoder(nn.Module):
 
     Args:
         net: pictures (N,3,H,W) to a map (N,D,h,w).
+        width: D.
         scale: what shrinks the pictures first; ``None`` takes them as they are.
         pool: how a map becomes a vector.
     """
@@ -35,12 +36,14 @@ class ImageEncoder(nn.Module):
         self,
         net: nn.Module,
         *,
+        width: int,
         scale: nn.Module | None = None,
         pool: Literal["mean", "max"] = "mean",
     ) -> None:
         super().__init__()
         self.scale = scale
         self.net = net
+        self.width = width
         self.pool = pool
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
@@ -164,17 +167,17 @@ class Network(nn.Module):
         self.focus_size = cfg.focus_size
         self.normalise: nn.Module = PixelNorm()
         self.glance = glance
-        self.glance_head = _head(cfg.glance_width, cfg)
+        self.glance_head = _head(glance.width, cfg)
         self.policy = Policy(
-            in_channels=cfg.glance_width,
+            in_channels=glance.width,
             side=map_side,
             channels=cfg.policy_channels,
             width=cfg.policy_width,
         )
         self.focus = focus
-        self.focus_head = _head(cfg.focus_width, cfg)
+        self.focus_head = _head(focus.width, cfg)
         self.classifier = PrefixClassifier(
-            in_width=cfg.glance_width + cfg.focus_width,
+            in_width=glance.width + focus.width,
             width=cfg.fused_width,
             num_frames=cfg.num_frames,
             num_classes=cfg.num_classes,
@@ -232,13 +235,13 @@ class ShiftEncoder(nn.Module):
     trains the encoder, and through the square's pixels the policy.
     """
 
-    def __init__(self, encoder: ImageEncoder, *, width: int, num_frames: int, cfg: Config) -> None:
+    def __init__(self, encoder: ImageEncoder, *, num_frames: int, cfg: Config) -> None:
         super().__init__()
         self.num_frames = num_frames
         self.encoder = encoder
         self.dropout = nn.Dropout(cfg.dropout)
-        self.final = nn.Linear(width, cfg.num_classes)
-        self.regular = nn.Linear(width, cfg.num_classes)
+        self.final = nn.Linear(encoder.width, cfg.num_classes)
+        self.regular = nn.Linear(encoder.width, cfg.num_classes)
         for head in (self.final, self.regular):
             nn.init.normal_(head.weight, std=0.001)
             nn.init.zeros_(head.bias)
@@ -287,18 +290,14 @@ class ShiftNetwork(nn.Module):
         super().__init__()
         self.focus_size = cfg.focus_size
         self.normalise: nn.Module = PixelNorm()
-        self.glance = ShiftEncoder(
-            glance, width=cfg.glance_width, num_frames=cfg.num_frames, cfg=cfg
-        )
+        self.glance = ShiftEncoder(glance, num_frames=cfg.num_frames, cfg=cfg)
         self.policy = shift_policy(
-            in_channels=cfg.num_frames * cfg.glance_width,
+            in_channels=cfg.num_frames * glance.width,
             side=map_side,
             channels=cfg.policy_channels,
             width=cfg.policy_width,
         )
-        self.focus = ShiftEncoder(
-            focus, width=cfg.focus_width, num_frames=cfg.num_focus_frames, cfg=cfg
-        )
+        self.focus = ShiftEncoder(focus, num_frames=cfg.num_focus_frames, cfg=cfg)
 
     def forward(
         self, frames: Tensor, focus_frames: Tensor, actions: Tensor | None = None
@@ -384,16 +383,16 @@ def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int
         net = create("mobilenetv2_100", pretrained=pretrained)
         size = cfg.canvas.width
     _shift(net, cfg, num_frames=cfg.num_frames, conv=cfg.glance != "tiny")
-    return ImageEncoder(net, scale=scale), -(-size // net.stride)
+    return ImageEncoder(net, width=net.num_features, scale=scale), -(-size // net.stride)
 
 
 def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
     if cfg.focus == "tiny":
         net = conv_stack((3, 24, 48, cfg.focus_width), strides=(1, 2, 2))
-        return ImageEncoder(net, pool="max")
+        return ImageEncoder(net, width=net.num_features, pool="max")
     net = create("resnet50", pretrained=pretrained)
     _shift(net, cfg, num_frames=cfg.num_focus_frames, conv=True)
-    return ImageEncoder(net)
+    return ImageEncoder(net, width=net.num_features)
 
 
 def _shift(net: ImageBackbone, cfg: Config, *, num_frames: int, conv: bool) -> None:

@@ -77,8 +77,7 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
         if tensors:
             ordered = [tensors[index] for index in sorted(tensors)]
             converted[f"classifier.{kind}"] = torch.stack(ordered)
-    _check(converted, cfg)
-    return converted
+    return _complete(converted, cfg)
 
 
 def our_name(name: str, cfg: Config) -> str:
@@ -129,16 +128,18 @@ def mobilenetv2_modules() -> dict[str, str]:
     return names
 
 
-def _check(converted: Mapping[str, Tensor], cfg: Config) -> None:
+def _complete(converted: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
+    """Return ``converted`` if it is all of the network's tensors, in the network's order."""
     with torch.device("meta"):
         wanted = make_network(cfg).state_dict()
     # Counts of batches seen are not read, and old checkpoints have none.
-    needed = {name for name in wanted if not name.endswith("num_batches_tracked")}
-    problems = [f"{name} is missing" for name in sorted(needed - converted.keys())]
-    problems += [f"{name} is unknown" for name in sorted(converted.keys() - wanted.keys())]
+    counts = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
+    found = counts | converted
+    problems = [f"{name} is missing" for name in wanted if name not in found]
+    problems += [f"{name} is unknown" for name in found if name not in wanted]
     problems += [
         f"{name} is {tuple(tensor.shape)} where {tuple(wanted[name].shape)} is needed"
-        for name, tensor in converted.items()
+        for name, tensor in found.items()
         if name in wanted and tensor.shape != wanted[name].shape
     ]
     if problems:
@@ -147,3 +148,4 @@ def _check(converted: Mapping[str, Tensor], cfg: Config) -> None:
             f"the checkpoint does not fit ({len(problems)} tensors: {shown})",
             hint="give the classes, frames, square and networks it was trained with",
         )
+    return {name: found[name] for name in wanted}
