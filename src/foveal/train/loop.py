@@ -36,8 +36,8 @@ from foveal.types import Array
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 
-# What a seed is for, so that an order and a step never share one.
-_ORDER, _STEP = 0, 1
+# What numbers are drawn for, so that no two purposes share a stream.
+_ORDER, _STEP, _DROPOUT = range(3)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -204,7 +204,7 @@ class _Run:
                 order = self._order(index, epoch)
             indices = order[position * stage.batch_size : (position + 1) * stage.batch_size]
             generator = _generator(self.seed, index, step, _STEP)
-            torch.manual_seed(generator.initial_seed())
+            torch.manual_seed(_generator(self.seed, index, step, _DROPOUT).initial_seed())
             batch = self.fabric.to_device(self.data.batch(indices, generator))
             lr = stage.optimizer.lr * learning_rate_factor(
                 stage, step, num_steps=num_steps, steps_per_epoch=per_epoch

@@ -21,6 +21,7 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
         ValueError: a prefix names no parameter, or a group is left with none.
     """
     network.requires_grad_(False)
+    network.zero_grad()  # what an earlier stage left
     left = dict(network.named_parameters())
     names = tuple(left)
     groups = []

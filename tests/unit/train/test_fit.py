@@ -155,6 +155,8 @@ def test_only_named_parameters_get_a_gradient(tmp_path: Path) -> None:
     def spy(name: str, loss: object) -> object:
         def wrapped(network: nn.Module, batch: Batch, context: StepContext) -> dict[str, Tensor]:
             seen[name] = {k for k, p in network.named_parameters() if p.requires_grad}
+            left_over = {k for k, p in network.named_parameters() if p.grad is not None}
+            assert left_over <= seen[name]
             return loss(network, batch, context)  # type: ignore[operator,no-any-return]
 
         return wrapped
@@ -164,6 +166,22 @@ def test_only_named_parameters_get_a_gradient(tmp_path: Path) -> None:
     train(tmp_path, recipe=replace(recipe, stages=stages))
     assert seen["head"] == {"head.1.weight", "head.1.bias"}
     assert {k.split(".")[0] for k in seen["glance"]} == {"glance", "glance_head"}
+
+
+def test_dropout_and_what_a_loss_draws_have_nothing_in_common(tmp_path: Path) -> None:
+    pairs: list[tuple[Tensor, Tensor]] = []
+
+    def loss(network: nn.Module, batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        pairs.append((torch.rand(50), torch.rand(50, generator=context.generator)))
+        return {"loss": network(batch["frames"]).mean()}
+
+    recipe = toy.recipe()
+    stages = (recipe.stages[0], replace(recipe.stages[1], loss=loss))
+    train(tmp_path, recipe=replace(recipe, stages=stages))
+    draws = torch.stack([torch.stack(pair) for pair in pairs]).flatten(0, 1)
+    assert len(draws) == 2 * STEPS[1]
+    correlation = torch.corrcoef(draws) - torch.eye(len(draws))
+    assert correlation.abs().max() < 0.6
 
 
 def test_every_sample_is_seen_once_an_epoch(tmp_path: Path) -> None:
