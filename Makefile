@@ -1,7 +1,7 @@
 # Uses the python on PATH: activate the environment first.
 PYTHON ?= python
 
-.PHONY: check lint types imports tests format slow wheel wheels floors
+.PHONY: check lint types imports tests format slow wheel wheels floors remove
 
 check: lint types imports tests ## what every commit must pass
 
@@ -27,6 +27,9 @@ slow: ## minutes, and whatever CUDA device is there
 
 wheel:
 	$(PYTHON) -m pip wheel --no-deps --no-build-isolation --wheel-dir dist .
+
+remove: ## takes a system out: make remove S=name (FORCE=1 also loses what is in no commit)
+	$(PYTHON) scripts/remove_system.py $(S) $(if $(FORCE),--force)
 
 wheels: ## needs the network: the light install resolves as wheels everywhere
 	$(PYTHON) scripts/check_wheels.py --out results/install/wheels.json
