@@ -94,6 +94,29 @@ def test_a_run_stopped_after_any_step_goes_on_exactly(
     assert same(resumed.network, whole.network)
 
 
+@pytest.mark.parametrize("stop", range(1, 12))
+def test_a_run_stopped_while_it_writes_goes_on_exactly(
+    whole: TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    """Whichever file was to be put in place next, with the new one lying beside it."""
+    left = itertools.count(stop - 1, -1)
+
+    def replace_or_stop(source: Path, target: Path) -> None:
+        if next(left) == 0:
+            raise StoppedError
+        source.rename(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("foveal.train.checkpoint.os.replace", replace_or_stop)
+        with pytest.raises(StoppedError):
+            train(tmp_path, checkpoint_steps=3)
+    resumed = train(tmp_path, checkpoint_steps=3, resume=True)
+    assert resumed.history == whole.history
+    assert same(resumed.network, whole.network)
+    lines = (tmp_path / "history.jsonl").read_text().splitlines()
+    assert len(lines) == sum(STEPS)
+
+
 def test_it_goes_on_where_it_stopped_and_not_before(tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         train(tmp_path, checkpoint_steps=4, log=stop_after(11))  # 6 of glance, 5 of head
