@@ -80,7 +80,9 @@ def test_candidates_are_the_official_ones(golden, case):
         "two": golden[f"frames.{case}.test8x2_start0"],
     }
     for i, total in enumerate(golden[f"frames.{case}.total"].astype(int)):
-        assert (candidate_indices(total, 10, np.random.RandomState(255)) + 1 == rows["test"][i]).all()
+        assert (
+            candidate_indices(total, 10, np.random.RandomState(255)) + 1 == rows["test"][i]
+        ).all()
         rng = np.random.RandomState(7)
         start = int(rng.randint(total)) if total < 10 else 0
         assert (candidate_indices(total, 10, rng, start=start) + 1 == rows["train"][i]).all()
@@ -256,9 +258,7 @@ def step(golden, inputs, case, classifier, reward, log_prob, beta):
         classifier, tensor(given["images"]), sets(given["label"]), drawn, uniform, reward=reward
     )
     log_probs = torch.log_softmax(frame_logits.double(), dim=1)
-    terms = recipe.policy_terms(
-        log_probs, drawn, score - baseline, beta=beta, log_prob=log_prob
-    )
+    terms = recipe.policy_terms(log_probs, drawn, score - baseline, beta=beta, log_prob=log_prob)
     terms["loss"].backward()
     return score, baseline, terms["loss"].item(), frame_logits.grad.numpy()
 
@@ -277,7 +277,9 @@ def test_a_step_has_the_official_loss_and_gradient(golden, kind, case):
         LOG_PROBS[name],
         golden[f"train2d.{case}.explore_rate"].item(),
     )
-    assert (score - baseline).mean().item() == pytest.approx(golden[f"{key}.reward"].item(), rel=1e-4)
+    assert (score - baseline).mean().item() == pytest.approx(
+        golden[f"{key}.reward"].item(), rel=1e-4
+    )
     if number != "3":
         assert score.mean().item() == pytest.approx(golden[f"{key}.origin_reward"].item(), rel=1e-4)
         assert baseline.mean().item() == pytest.approx(golden[f"{key}.bs_reward"].item(), rel=1e-4)
@@ -338,7 +340,9 @@ def test_a_step_with_a_clip_classifier_is_the_official_one(golden, kind, case):
         log_prob,
         golden[f"train3d.{case}.explore_rate"].item(),
     )
-    assert (score - baseline).mean().item() == pytest.approx(golden[f"{key}.reward"].item(), rel=1e-4)
+    assert (score - baseline).mean().item() == pytest.approx(
+        golden[f"{key}.reward"].item(), rel=1e-4
+    )
     assert loss == pytest.approx(golden[f"{key}.total"].item(), rel=1e-4)
     want = golden[f"{key}.dlogits"]
     assert np.abs(gradient - want).max() < 1e-4 * np.abs(want).max()

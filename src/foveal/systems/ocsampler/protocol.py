@@ -94,7 +94,7 @@ def mini_kinetics(*, num_frames: int = 4, num_classes: int = 200) -> Config:
 
 
 def tiny(*, num_classes: int = 8, num_frames: int = 3) -> Config:
-    """Return the scaled-down setting: 10 candidates of 32 px, skimmed at 16 px."""
+    """Return the scaled-down setting: 10 grey candidates of 32 px, skimmed at 16 px."""
     return Config(
         canvas=Canvas(height=32, width=32),
         num_classes=num_classes,
