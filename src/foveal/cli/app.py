@@ -122,6 +122,17 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def natural(text: str) -> int:
+    """Return ``text`` as a whole number of at least 0.
+
+    Raises:
+        ArgumentTypeError: it is not one.
+    """
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
 # --- recognize ------------------------------------------------------------------------------
 
 
@@ -232,6 +243,50 @@ def _systems(options: Namespace) -> int:
     return systems.run(json_array=options.json)
 
 
+# --- haystack -------------------------------------------------------------------------------
+
+
+def _haystack_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "out", metavar="OUT", nargs="?", help="folder to write to; alone, the presets are listed"
+    )
+    parser.add_argument("--preset", metavar="NAME", help="which task to write")
+    parser.add_argument(
+        "--split",
+        choices=("train", "calibration", "test"),
+        default="train",
+        help="which samples; splits share none (default: train)",
+    )
+    parser.add_argument(
+        "--count", metavar="N", type=positive, default=100, help="how many (default: 100)"
+    )
+    parser.add_argument(
+        "--start",
+        metavar="N",
+        type=natural,
+        default=0,
+        help="number of the first one (default: 0)",
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=natural, default=0, help="other videos (default: 0)"
+    )
+
+
+def _haystack(options: Namespace) -> int:
+    from foveal.cli import haystack
+
+    return haystack.run(
+        options.out,
+        haystack.Options(
+            preset=options.preset,
+            split=options.split,
+            count=options.count,
+            start=options.start,
+            seed=options.seed,
+        ),
+    )
+
+
 # --- demo -----------------------------------------------------------------------------------
 
 
@@ -278,6 +333,21 @@ COMMANDS = (
         examples=("foveal systems", "foveal systems --json"),
         options=_systems_options,
         run=_systems,
+    ),
+    Command(
+        name="haystack",
+        summary="Write videos in which it is known where to look.",
+        about="Folders of MP4 files by class, with the truth about each in truth.jsonl: which\n"
+        "frames, which region and which sense tell the class. The same files each time.\n"
+        "Without OUT and --preset it lists the presets; docs/haystack.md describes them.\n\n"
+        "Exit code: 0 if all were written, 1 if one was not, 2 if the command is wrong.",
+        examples=(
+            "foveal haystack",
+            "foveal haystack clips --preset salient-frames-v1 --count 20",
+            "foveal haystack clips --preset fine-object-v1 --split test --seed 1",
+        ),
+        options=_haystack_options,
+        run=_haystack,
     ),
     Command(
         name="demo",

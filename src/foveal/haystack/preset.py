@@ -86,7 +86,7 @@ class Preset:
         texture: standard deviation of the clip's smooth background.
         distractors: how many groups show another class instead.
         distractor_contrast: their strength, as a share of ``contrast``.
-        nuisance: objects beside the evidence, in all frames, that say nothing.
+        nuisance: objects that say nothing, in all frames, at one place a clip.
         nuisance_px: their side.
         sound_rate: samples per second; 0 for no sound.
         views: embeddings of the feature-level form.

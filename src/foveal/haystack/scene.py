@@ -363,10 +363,11 @@ def _nuisances(preset: Preset, draws: Draws, shape: tuple[int, ...]) -> list[Lay
     table = sprites.patterns(
         f"{preset.name}/nuisance", _NUM_NUISANCES, size_px=preset.nuisance_px, cell_px=2
     )
+    at_rest = replace(preset, place="fixed")
     layers = []
     for number in range(preset.nuisance):
         name = f"nuisance {number}"
-        top, left = _places(preset, draws, name, preset.nuisance_px, shape[1])
+        top, left = _places(at_rest, draws, name, preset.nuisance_px, shape[1])
         row = np.repeat(draws.integers(f"{name}/row", 0, _NUM_NUISANCES - 1, 1), shape[1], axis=1)
         gain = np.full(shape, preset.contrast[1], np.float32)
         layers.append(Layer(table=table, row=row, top=top, left=left, gain=gain))

@@ -12,6 +12,7 @@ OPTIONS = {
     "recognize": ("--model", "--top-k", "--json", "--check", "--explain", "--threads", "INPUT"),
     "doctor": ("--full", "--jsonl", "--workers", "--json", "PATH"),
     "systems": ("--json",),
+    "haystack": ("--preset", "--split", "--count", "--start", "--seed", "OUT"),
     "demo": ("--keep", "--explain"),
 }
 
