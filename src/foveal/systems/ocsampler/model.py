@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
+from torch.nn import functional
 
 from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
 from foveal.layers import PixelNorm, TemporalShift
@@ -226,10 +226,10 @@ class SetHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Return logits (B,K) of features (B,N,D)."""
         num_frames = features.shape[1]
-        hidden = F.relu(self.norm(self.embed(features.flatten(0, 1))))
+        hidden = functional.relu(self.norm(self.embed(features.flatten(0, 1))))
         best = hidden.reshape(-1, num_frames, hidden.shape[1]).amax(dim=1)
         place = num_frames - 1 if len(self.weight) > 1 else 0
-        return F.linear(best, self.weight[place], self.bias[place])
+        return functional.linear(best, self.weight[place], self.bias[place])
 
 
 def classifier_of(cfg: Config) -> SetClassifier:

@@ -18,8 +18,7 @@ from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812
-from torch.nn.functional import interpolate
+from torch.nn import functional
 
 from foveal.recipe import Batch, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.ocsampler.model import (
@@ -127,7 +126,7 @@ def subset_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mappi
     level = torch.zeros(num_videos, num_candidates)
     index = draw_sets(level, num_frames=size, generator=context.generator).sort(dim=1).values
     logits = net.classifier(take(frames, index.to(frames.device)))
-    return {"loss": F.cross_entropy(logits, batch["label"])}
+    return {"loss": functional.cross_entropy(logits, batch["label"])}
 
 
 def policy_loss(
@@ -172,7 +171,7 @@ def policy_loss(
     loss = terms["loss"].float()
     if joint:
         chosen = take(frames, drawn.sort(dim=1).values)
-        loss = loss + F.cross_entropy(net.classifier(chosen), label)
+        loss = loss + functional.cross_entropy(net.classifier(chosen), label)
     return {
         "loss": loss,
         "reward": score.mean(),
@@ -237,7 +236,7 @@ class SkimClassifier(nn.Module):
 
 def skim_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
     """Return the cross-entropy of a :class:`SkimClassifier`."""
-    return {"loss": F.cross_entropy(network(batch["frames"]), batch["label"])}
+    return {"loss": functional.cross_entropy(network(batch["frames"]), batch["label"])}
 
 
 # --- recipes -----------------------------------------------------------------------------------
@@ -257,7 +256,7 @@ def _crop_and_flip(frames: Tensor, generator: torch.Generator, *, size: int) -> 
     height, width = frames.shape[-2:]
     top, left, tall, wide = random_box(height, width, generator)
     crop = frames[..., top : top + tall, left : left + wide].float()
-    scaled = interpolate(crop, size=(size, size), mode="bilinear", align_corners=False)
+    scaled = functional.interpolate(crop, size=(size, size), mode="bilinear", align_corners=False)
     if torch.rand((), generator=generator) < 0.5:
         scaled = scaled.flip(-1)
     return scaled.round().clamp(0, 255).to(torch.uint8)

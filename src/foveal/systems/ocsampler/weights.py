@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from foveal.backbones import create
 from foveal.systems.ocsampler.model import Network
 from foveal.systems.ocsampler.protocol import Config, activitynet
 from foveal.types import FovealError
@@ -62,15 +63,17 @@ def _conv(conv: str, norm: str, theirs: str) -> dict[str, str]:
     return pairs | {f"{norm}.{kind}": f"{theirs}.bn.{kind}" for kind in NORM}
 
 
-def _backbone_names(network: Network) -> dict[str, str]:
+def backbone_names() -> dict[str, str]:
     """Return the official name of every tensor of the ResNet-50 by ours."""
     children = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
-    names = {}
-    for ours in network.classifier.backbone.net.state_dict():  # type: ignore[union-attr]
-        first, _, rest = ours.partition(".")
-        if not ours.endswith(COUNTER):
-            names[f"net.{ours}"] = f"{children[first]}.{rest}"
-    return names
+    with torch.device("meta"):
+        ours = list(create("resnet50").net.state_dict())
+    return {
+        f"net.{name}": f"{children[first]}.{rest}"
+        for name in ours
+        for first, _, rest in [name.partition(".")]
+        if not name.endswith(COUNTER)
+    }
 
 
 def config_of(state: Mapping[str, Tensor], *, shift_div: int = 10) -> Config:
@@ -104,13 +107,11 @@ def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     cfg = config_of(state)
     with torch.device("meta"):
-        network = Network(cfg)
-    wanted = network.state_dict()
+        wanted = Network(cfg).state_dict()
     pairs = {f"sampler.{a}": f"sampler.{b}" for a, b in sampler_names().items()}
     pairs |= {f"classifier.head.{a}": f"cls_head.{b}" for a, b in head_names().items()}
     pairs |= {
-        f"classifier.backbone.{a}": f"backbone.model.{b}"
-        for a, b in _backbone_names(network).items()
+        f"classifier.backbone.{a}": f"backbone.model.{b}" for a, b in backbone_names().items()
     }
     state = {name.replace(".conv.net.", ".conv."): t for name, t in state.items()}
     found = {ours: _find(state, theirs) for ours, theirs in pairs.items()}

@@ -1,0 +1,63 @@
+"""Carry the figures of ``results/ocsampler`` into OCSampler's card.
+
+python scripts/ocsampler_card.py
+"""
+
+from __future__ import annotations
+
+from figures import ROOT, keep_up_to_date, measured
+
+CARD = ROOT / "src" / "foveal" / "systems" / "ocsampler" / "README.md"
+ROWS = ("ocsampler-3", "uniform-3", "random-3", "centre-3", "uniform-4", "dense-10")
+
+
+def figures() -> str:
+    """Return the section of the card that holds figures, as Markdown."""
+    claim, second, control, bundle = (
+        measured(f"ocsampler/{name}")
+        for name in ("salient_frames", "salient_frames_reward_2", "control", "bundle")
+    )
+    lines = [
+        "| 10 frames, 2 of them say the class; three seeds | right | evidence seen | kMACs |",
+        "|---|---|---|---|",
+    ]
+    for name in ROWS:
+        way = claim["ways"][name]
+        lines.append(
+            f"| {name} | {way['accuracy']['mean']:.1%} | {way['salient_recall']['mean']:.1%} | "
+            f"{way['kmacs']['mean']:,.0f} |"
+        )
+    ours = claim["ways"]["ocsampler-3"]
+    other = second["ways"]["ocsampler-3"]
+    same = control["ways"]
+    gains = [
+        a - b
+        for a, b in zip(
+            same["ocsampler-3"]["accuracy"]["by_seed"],
+            same["uniform-3"]["accuracy"]["by_seed"],
+            strict=True,
+        )
+    ]
+    lines += [
+        "",
+        f"By seed: {_each(ours['accuracy'])} right, {_each(ours['salient_recall'])} of the "
+        "evidence seen. "
+        f"With reward 2: {_each(other['accuracy'])} and {_each(other['salient_recall'])}.",
+        "",
+        "Where every frame says the class, choosing gains "
+        + ", ".join(f"{100 * gain:+.2f}" for gain in gains)
+        + " points over uniform-3.",
+        "",
+        f"The bundle of seed 0 has {bundle['bytes'] / 1e3:.0f} kB; without PyTorch it chose other "
+        f"frames on {bundle['other_frames_chosen']} and answered otherwise on "
+        f"{bundle['other_answer']} of {bundle['clips']:,} clips.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _each(figure: dict[str, list[float]]) -> str:
+    return ", ".join(f"{value:.1%}" for value in figure["by_seed"])
+
+
+if __name__ == "__main__":
+    keep_up_to_date(CARD, script="scripts/ocsampler_card.py", figures=figures())
