@@ -191,7 +191,10 @@ def _places(preset: Preset, draws: Draws, name: str, px: int, num: int) -> tuple
 
 
 def _turned_back(at: Floats, room: float) -> Floats:
-    """Return ``at`` folded into [0, room): whoever reaches an edge turns round."""
+    """Return ``at`` folded into [0, room]: whoever reaches an edge turns round.
+
+    What starts anywhere in [0, 2 * room) is anywhere at any time, on its way there or back.
+    """
     return np.asarray(room - np.abs(at % (2 * room) - room), np.float32)
 
 
@@ -250,7 +253,7 @@ def _axis(p: Preset, draws: Draws, shown: Integers, gain: Floats, count: int) ->
     num = shown.shape[1]
     table, row = _any_form(p, draws, "form", num)
     room = p.size - p.object_px + 1
-    at = draws.uniform("mover/at", 2, 1) * room
+    at = draws.uniform("mover/at", 2, 1) * 2 * room
     time = np.arange(num) * p.speed_px
     down = _turned_back(at[:, 0] + time * (shown != 0), room)
     right = _turned_back(at[:, 1] + time * (shown != 1), room)
@@ -269,7 +272,7 @@ def _mover(p: Preset, draws: Draws, shown: Integers, gain: Floats, count: int) -
     time = np.arange(num) * p.speed_px
     layers = []
     for label in range(count):
-        at = draws.uniform(f"mover/at {label}", 2, 1) * room
+        at = draws.uniform(f"mover/at {label}", 2, 1) * 2 * room
         heading = (0.15 + 0.2 * draws.uniform(f"mover/heading {label}")[:, None]) * np.pi
         moves = time * (shown == label)
         down = _turned_back(at[:, 0] + np.sin(heading) * moves, room)
