@@ -63,8 +63,7 @@ from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import OnnxRunner, Runner
 from foveal.engine.torch_runner import TorchRunner
 from foveal.export.bundle import export_bundle, export_parts
-from foveal.haystack import HaystackSet, find, sample
-from foveal.haystack.presets import Split
+from foveal.haystack import HaystackSet, Split, find, sample
 from foveal.records import Failure
 from foveal.results import write_result
 from foveal.sampling.confidence import softmax

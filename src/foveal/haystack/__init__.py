@@ -8,7 +8,7 @@
 
 from foveal.haystack.features import FeatureSet, class_vectors, features
 from foveal.haystack.files import FolderInUseError, write_videos
-from foveal.haystack.preset import FeatureView, Preset
+from foveal.haystack.preset import FeatureView, Preset, Split
 from foveal.haystack.presets import PRESETS, PresetError, find
 from foveal.haystack.sets import MODALITIES, HaystackSet, Truth, sample
 
@@ -21,6 +21,7 @@ __all__ = [
     "HaystackSet",
     "Preset",
     "PresetError",
+    "Split",
     "Truth",
     "class_vectors",
     "features",
