@@ -287,6 +287,63 @@ def _haystack(options: Namespace) -> int:
     )
 
 
+# --- import ---------------------------------------------------------------------------------
+
+
+def _import_options(parser: ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="of the system, as `foveal systems` lists it")
+    parser.add_argument("weights", metavar="WEIGHTS", help="a .pth or .safetensors file")
+    parser.add_argument(
+        "-o", "--out", metavar="BUNDLE", required=True, help="the .foveal file to write"
+    )
+    parser.add_argument(
+        "--config", metavar="NAME", help="which of the system's configurations the weights are of"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="one field of it, where the weights differ; may be repeated",
+    )
+    names = parser.add_mutually_exclusive_group()
+    names.add_argument(
+        "--classes", metavar="FILE", help="class names, one a line, in the order of training"
+    )
+    names.add_argument(
+        "--numbered-classes",
+        action="store_true",
+        help="call the classes 'class 0', 'class 1' and so on",
+    )
+    parser.add_argument(
+        "--key", metavar="NAME", help="which of several sets of tensors in the file"
+    )
+    parser.add_argument(
+        "--licence",
+        metavar="SPDX",
+        default="NOASSERTION",
+        help="of the weights (default: NOASSERTION, nothing is said)",
+    )
+
+
+def _import(options: Namespace) -> int:
+    from foveal.cli import import_
+
+    return import_.run(
+        import_.Options(
+            name=options.name,
+            weights=options.weights,
+            out=options.out,
+            config=options.config,
+            settings=tuple(options.set),
+            classes=options.classes,
+            numbered=options.numbered_classes,
+            key=options.key,
+            licence=options.licence,
+        )
+    )
+
+
 # --- demo -----------------------------------------------------------------------------------
 
 
@@ -348,6 +405,21 @@ COMMANDS = (
         ),
         options=_haystack_options,
         run=_haystack,
+    ),
+    Command(
+        name="import",
+        summary="Make a bundle of official weights.",
+        about="Every tensor is mapped by name and shape, or the command says which is not. A\n"
+        ".pth file is read as tensors only: nothing in it is run. Needs the extra\n"
+        "`train`; the bundle does not.\n\n"
+        "Exit code: 0 if the bundle was written, 2 if not.",
+        examples=(
+            "foveal import NAME official.pth -o my.foveal --config paper --classes a.txt",
+            "foveal import NAME official.pth -o my.foveal --config paper\n"
+            "      --set num_classes=157 --numbered-classes",
+        ),
+        options=_import_options,
+        run=_import,
     ),
     Command(
         name="demo",

@@ -13,6 +13,15 @@ OPTIONS = {
     "doctor": ("--full", "--jsonl", "--workers", "--json", "PATH"),
     "systems": ("--json",),
     "haystack": ("--preset", "--split", "--count", "--start", "--seed", "OUT"),
+    "import": (
+        "--out",
+        "--config",
+        "--set",
+        "--classes",
+        "--numbered-classes",
+        "--key",
+        "--licence",
+    ),
     "demo": ("--keep", "--explain"),
 }
 
