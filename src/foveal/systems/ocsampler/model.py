@@ -73,6 +73,11 @@ class Network(nn.Module):
         return Output(frame_logits, chosen, self.classifier(take(frames, chosen)))
 
 
+def make_network(cfg: Config) -> Network:
+    """Return the training network of ``cfg``, with fresh weights."""
+    return Network(cfg)
+
+
 def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
     """Return the parts of ``network``, which they share their weights with."""
     return {SKIM: network.sampler, CLASSIFIER: network.classifier}

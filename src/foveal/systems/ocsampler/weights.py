@@ -94,18 +94,19 @@ def config_of(state: Mapping[str, Tensor], *, shift_div: int = 10) -> Config:
     )
 
 
-def convert(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def convert(state: Mapping[str, Tensor], cfg: Config | None = None) -> dict[str, Tensor]:
     """Return the tensors of a :class:`Network` from those of an official recogniser.
 
     Counters of batch normalisation, which nothing reads, are set to zero.
 
     Args:
         state: the official tensors by name; what wraps them ("state_dict") taken off.
+        cfg: what they were trained with; by default :func:`config_of` them.
 
     Raises:
         WeightsError: a tensor is missing, left over, or has another shape.
     """
-    cfg = config_of(state)
+    cfg = cfg or config_of(state)
     with torch.device("meta"):
         wanted = Network(cfg).state_dict()
     pairs = {f"sampler.{a}": f"sampler.{b}" for a, b in sampler_names().items()}
