@@ -67,7 +67,7 @@ from foveal.sampling.budget import exit_curve, exit_indices
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import Glanced, Network, build
-from foveal.train import ArrayData, Progress, fit, save_weights, terminal_line
+from foveal.train import ArrayData, fit, save_weights, terminal_line
 from foveal.types import Array
 from foveal.video import ArraySource
 
@@ -104,8 +104,7 @@ def train(
         augment=_three_channels,
     )
     with tempfile.TemporaryDirectory() as folder:
-        result = fit(run, data, out=Path(folder), seed=seed, device="cpu", log=_log)
-    _say("")
+        result = fit(run, data, out=Path(folder), seed=seed, device="cpu", log=terminal_line())
     assert isinstance(result.network, Network)
     cfg = protocol.tiny(num_classes=task.num_classes, num_frames=task.frames)
     return Trained(network=result.network, cfg=cfg, seed=seed)
@@ -113,11 +112,6 @@ def train(
 
 def _three_channels(batch: Batch, generator: torch.Generator) -> Batch:
     return {**batch, "frames": batch["frames"].expand(-1, -1, 3, -1, -1)}
-
-
-def _log(progress: Progress) -> None:
-    if progress.step % 100 == 0:
-        print(f"\r{terminal_line(progress)}", end="", file=sys.stderr, flush=True)
 
 
 # --- where to look ----------------------------------------------------------------------------

@@ -272,16 +272,22 @@ class Answer:
     Args:
         probs: float (K,), for a classifier.
         segments: for a detector or a tagger; the last answer holds all of them.
+        logits: float (K,), what ``probs`` were made from, for an exit rule that reads them.
     """
 
     probs: Array | None = None
     segments: ActionSegments | None = None
+    logits: Array | None = None
 
     def __post_init__(self) -> None:
         if (self.probs is None) == (self.segments is None):
             raise ValueError("an answer holds either probs or segments")
         if self.probs is not None and self.probs.ndim != 1:
             raise ValueError(f"probs must be (K,), got shape {self.probs.shape}")
+        if self.logits is not None and (
+            self.probs is None or self.logits.shape != self.probs.shape
+        ):
+            raise ValueError("logits come with probs, one for each class")
 
 
 Step: TypeAlias = Plan | Look | Call | Note | Answer

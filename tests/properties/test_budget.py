@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foveal.sampling.budget import exit_curve, exit_indices, exit_shares, solve_thresholds
+from foveal.sampling.budget import (
+    exit_curve,
+    exit_indices,
+    exit_shares,
+    rule_of,
+    solve_thresholds,
+)
 from foveal.sampling.confidence import ExitRule
 
 
@@ -97,3 +103,15 @@ def test_an_exit_with_too_few_left_stays_shut_where_ties_all_leave():
     shares = np.array([0.25, 0.5, 0.25], np.float32)
     assert solve_thresholds(same, shares, ties="count").tolist() == [0.5, 0.7, -np.inf]
     assert solve_thresholds(same, shares, ties="value").tolist() == [0.5, np.inf, -np.inf]
+
+
+@given(tables(), ratios)
+def test_the_stored_rule_leaves_where_the_thresholds_do(confidences, r):
+    sure = 1 - 0.5 * np.exp(-confidences)
+    thresholds = solve_thresholds(sure, exit_shares(r, num_exits=len(sure)))
+    rule = rule_of(thresholds)
+    assert np.isfinite(rule.thresholds).all()
+    for sample, left in enumerate(exit_indices(sure, thresholds)):
+        column = [np.array([p, 1 - p]) for p in sure[:, sample]]
+        stops = [t for t, probs in enumerate(column) if rule.holds(t, probs)]
+        assert min([*stops, len(sure) - 1]) == left

@@ -335,7 +335,9 @@ class _Run:
         sample.num_answers += 1
         rule = self.executor.exit_rule
         if rule is not None and step.probs is not None:
-            sample.stopped_early = rule.holds(sample.num_answers - 1, step.probs)
+            sample.stopped_early = rule.holds(
+                sample.num_answers - 1, step.probs, logits=step.logits
+            )
         return sample.stopped_early
 
     def _finish(self, sample: _Sample, begin: float) -> None:

@@ -12,9 +12,13 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from foveal.sampling.confidence import Criterion, ExitRule
 from foveal.types import Array
 
 Ties: TypeAlias = Literal["count", "value"]
+
+NEVER = 1e8
+"""A confidence nobody reaches."""
 
 
 def exit_shares(r: float, *, num_exits: int) -> Array:
@@ -141,3 +145,16 @@ def exit_curve(
             )
         )
     return tuple(points)
+
+
+def rule_of(thresholds: Array, *, criterion: Criterion = "max_prob") -> ExitRule:
+    """Return solved ``thresholds`` (T,) as the rule the executor follows, fit to be stored.
+
+    The last exit is left out: whoever gets there is done anyway. An exit nobody leaves at gets
+    :data:`NEVER`, for JSON has no infinity.
+
+    >>> rule_of(np.array([np.inf, 0.7, -np.inf])).thresholds
+    (100000000.0, 0.7)
+    """
+    kept = np.minimum(np.asarray(thresholds, np.float64)[:-1], NEVER)
+    return ExitRule(thresholds=tuple(float(t) for t in kept), criterion=criterion)

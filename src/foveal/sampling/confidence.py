@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.types import Array
 
-Criterion: TypeAlias = Literal["max_prob", "neg_entropy", "margin"]
+Criterion: TypeAlias = Literal["max_prob", "neg_entropy", "margin", "max_logit"]
 
 
 def softmax(logits: Array) -> Array:
@@ -23,16 +23,20 @@ def softmax(logits: Array) -> Array:
     return np.asarray(exp / exp.sum(axis=-1, keepdims=True))
 
 
-def confidence(probs: Array, *, criterion: Criterion = "max_prob") -> float:
+def confidence(
+    probs: Array, *, criterion: Criterion = "max_prob", logits: Array | None = None
+) -> float:
     """Return how sure ``probs`` (K,) is; larger is surer.
 
     Args:
         probs: non-negative, summing to 1.
         criterion: ``max_prob`` in [0, 1]; ``margin`` (best minus second) in [0, 1];
-            ``neg_entropy`` = sum p log p, at most 0.
+            ``neg_entropy`` = sum p log p, at most 0; ``max_logit`` the largest of ``logits``, which
+            depends on their offset (the exits released with AdaFocusV2 use it).
+        logits: (K,), what ``probs`` were made from; only ``max_logit`` reads them.
 
     Raises:
-        ValueError: the criterion is none of these.
+        ValueError: the criterion is none of these, or needs logits and has none.
 
     >>> round(confidence(np.array([0.7, 0.2, 0.1]), criterion="margin"), 3)
     0.5
@@ -48,7 +52,13 @@ def confidence(probs: Array, *, criterion: Criterion = "max_prob") -> float:
     if criterion == "neg_entropy":
         kept = p[p > 0]
         return float((kept * np.log(kept)).sum())
-    raise ValueError(f"criterion must be max_prob, neg_entropy or margin, got {criterion!r}")
+    if criterion == "max_logit":
+        if logits is None:
+            raise ValueError("max_logit needs logits, and the protocol answers with probs alone")
+        return float(np.max(logits))
+    raise ValueError(
+        f"criterion must be max_prob, neg_entropy, margin or max_logit, got {criterion!r}"
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +78,15 @@ class ExitRule:
     def __post_init__(self) -> None:
         if any(np.isnan(t) for t in self.thresholds):
             raise ValueError("exit thresholds must not be NaN")
-        confidence(np.array([1.0]), criterion=self.criterion)
+        confidence(np.array([1.0]), criterion=self.criterion, logits=np.array([0.0]))
 
-    def holds(self, index: int, probs: Array) -> bool:
-        """Return whether answer number ``index`` (from 0) with ``probs`` (K,) is sure enough."""
+    def holds(self, index: int, probs: Array, *, logits: Array | None = None) -> bool:
+        """Return whether answer number ``index`` (from 0) with ``probs`` (K,) is sure enough.
+
+        Raises:
+            ValueError: the criterion reads ``logits`` (K,) and there are none.
+        """
         if index >= len(self.thresholds):
             return False
-        return confidence(probs, criterion=self.criterion) >= self.thresholds[index]
+        found = confidence(probs, criterion=self.criterion, logits=logits)
+        return found >= self.thresholds[index]

@@ -85,9 +85,14 @@ def note(
     )
 
 
-def answer(probs: Array) -> Generator[Step, Any, None]:
-    """Give probabilities (K,); the executor may stop the sample here."""
-    yield Answer(probs=probs)
+def answer(probs: Array, *, logits: Array | None = None) -> Generator[Step, Any, None]:
+    """Give probabilities (K,); the executor may stop the sample here.
+
+    Args:
+        probs: non-negative, summing to 1.
+        logits: (K,) they were made from, where exits on raw logits should be possible.
+    """
+    yield Answer(probs=probs, logits=logits)
 
 
 def answer_segments(segments: ActionSegments) -> Generator[Step, Any, None]:

@@ -164,3 +164,17 @@ def test_the_light_run_decides_the_same(cfg, tmp_path):
         assert np.abs(one.answer.probs - other.answer.probs).max() < 1e-4
         boxes = [[note["box"] for note in details(o, "note")] for o in (one, other)]
         assert np.abs(np.array(boxes[0]) - np.array(boxes[1])).max() < 1e-5
+
+
+def test_exits_on_raw_logits():
+    network = runs.network_of(TINY)
+    clips = runs.clips_of(TINY, 6)
+    with torch.no_grad():
+        largest = network(torch.from_numpy(clips)).logits.max(dim=-1).values.numpy()
+    limit = float(np.median(largest[:, 0])) - 1e-4
+    rule = ExitRule(thresholds=(limit,), criterion="max_logit")
+    stopped = [o.trace.stopped_early for o in runs.run(network, TINY, clips, exit_rule=rule)]
+    assert stopped == (largest[:, 0] >= limit).tolist()
+    assert 0 < sum(stopped) < 6
+    with pytest.raises(ValueError, match="max_logit needs logits"):
+        rule.holds(0, np.ones(1))

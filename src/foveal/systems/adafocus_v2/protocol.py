@@ -5,8 +5,9 @@ Recognition", CVPR 2022, arXiv 2112.14238. Letters: B samples, T frames, S side 
 P side of the square looked at, K classes, G, L and F width of the glance's, the focus's and the
 fused vector.
 
-Deviations: an exit is decided on the largest probability (the official code thresholds the
-largest raw logit); an order of one or two frames has no frame twice (the official one has).
+Deviations: exits are solved on the largest probability by default (the official code uses the
+largest raw logit: criterion ``max_logit``); an order of one or two frames has no frame twice
+(the official one has).
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
             looked = ((yield from look(time, view)),)
         prefix = np.asarray(seen, np.int64)
         logits, best = yield from call("focus", *looked, vector, best, prefix)
-        yield from answer(softmax(logits))
+        yield from answer(softmax(logits), logits=logits)
 
 
 def video_steps(cfg: Config, clip: ClipInfo) -> Steps:
