@@ -91,10 +91,10 @@ PRESETS: tuple[Preset, ...] = (
         group_frames=4,
         object_px=12,
         cell_px=3,
-        contrast=(20.0, 60.0),
+        contrast=(30.0, 60.0),
         views=(
-            FeatureView(name="teacher", size=24, noise=0.45),
-            FeatureView(name="student", size=12, noise=0.55),
+            FeatureView(name="teacher", size=24, noise=0.28),
+            FeatureView(name="student", size=12, noise=0.33),
         ),
     ),
     Preset(
@@ -106,10 +106,10 @@ PRESETS: tuple[Preset, ...] = (
         group_frames=4,
         object_px=12,
         cell_px=3,
-        contrast=(20.0, 60.0),
+        contrast=(30.0, 60.0),
         views=(
-            FeatureView(name="teacher", size=24, noise=0.45),
-            FeatureView(name="student", size=12, noise=0.55),
+            FeatureView(name="teacher", size=24, noise=0.28),
+            FeatureView(name="student", size=12, noise=0.33),
         ),
     ),
     Preset(
@@ -122,12 +122,12 @@ PRESETS: tuple[Preset, ...] = (
         group_frames=4,
         object_px=12,
         cell_px=3,
-        contrast=(20.0, 60.0),
+        contrast=(30.0, 60.0),
         distractors=(1, 3),
         distractor_contrast=0.6,
         views=(
-            FeatureView(name="teacher", size=24, noise=0.45),
-            FeatureView(name="student", size=12, noise=0.55),
+            FeatureView(name="teacher", size=24, noise=0.28),
+            FeatureView(name="student", size=12, noise=0.33),
         ),
     ),
     Preset(
@@ -358,7 +358,7 @@ PRESETS: tuple[Preset, ...] = (
         evidence=(4, 4),
         object_px=30,
         cell_px=6,
-        views=(FeatureView(name="scan", size=32, noise=0.35),),
+        views=(FeatureView(name="scan", size=32, noise=0.3),),
     ),
     Preset(
         name="few-shot-small-v1",
