@@ -1,0 +1,78 @@
+"""Carry the figures of ``results/adafocus_v2`` into AdaFocusV2's card.
+
+python scripts/adafocus_v2_card.py
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from figures import ROOT, keep_up_to_date, measured
+
+CARD = ROOT / "src" / "foveal" / "systems" / "adafocus_v2" / "README.md"
+WAYS = {
+    "policy": "where the policy says",
+    "random": "at random",
+    "centre": "in the centre",
+    "object": "on the object (oracle)",
+}
+TRAININGS = {
+    "default": "as it is",
+    "no_random_pass": "without the random pass",
+    "gradient_into_glance": "the policy's gradient let into the glance",
+}
+
+
+def figures() -> str:
+    """Return the section of the card that holds figures, as Markdown."""
+    names = ("policy", "exits", "ablation", "speed")
+    policy, exits, ablation, speed = (measured(f"adafocus_v2/{name}") for name in names)
+    found, macs = policy["over_seeds"], policy["macs_per_clip"]
+    once = macs["one_square_a_frame"]
+    lines = [
+        "| 2 frames of 64 px, a 16-px object; one square a frame | right | on the object | MMACs |",
+        "|---|---|---|---|",
+    ]
+    for name, words in WAYS.items():
+        near = found[f"{name}_found_within_8_px"]["mean"]
+        lines.append(
+            f"| {words} | {found[f'{name}_accuracy']['mean']:.1%} | {near:.1%} | {once / 1e6:.2f} |"
+        )
+    for name, words in (("glance", "the glance alone"), ("dense", "sixteen squares a frame")):
+        right = found[f"{name}_accuracy"]["mean"]
+        lines.append(f"| {words} | {right:.1%} | | {macs[name] / 1e6:.2f} |")
+    seeds = policy["by_seed"]
+    rows = exits["by_seed"]
+    lines += [
+        "",
+        f"By seed, the policy: {_each(r['policy_accuracy'] for r in seeds)} right, "
+        f"{_each(r['policy_found_within_8_px'] for r in seeds)} on the object.",
+        "",
+        f"Exits, 8 frames, by seed: {_each(r['exit_accuracy'] for r in rows)} right at "
+        f"{_each(r['cost'] for r in rows)} of the cost; all frames "
+        f"{_each(r['static_accuracy'] for r in rows)}, random exits in the same numbers "
+        f"{_each(r['random_exit_accuracy'] for r in rows)}.",
+        "",
+        "Training, mean of three seeds: "
+        + "; ".join(
+            f"{words} {ablation['policy_accuracy_mean'][name]:.1%}"
+            for name, words in TRAININGS.items()
+        )
+        + ".",
+        "",
+        f"Speed with exits (decoded clips, batch 16): {speed['batch_16']['macs_saved']:.1%} of MACs "
+        f"saved, {speed['batch_16']['time_saved']:.1%} of time; one clip at a time "
+        f"{speed['batch_1']['time_saved']:.1%}. The bundle has {speed['bundle_bytes'] / 1e3:.0f} kB; "
+        f"without PyTorch it decided otherwise on {speed['decided_otherwise']} of "
+        f"{speed['clips']} clips.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _each(values: Sequence[float] | Any) -> str:
+    return ", ".join(f"{value:.1%}" for value in values)
+
+
+if __name__ == "__main__":
+    keep_up_to_date(CARD, script="scripts/adafocus_v2_card.py", figures=figures())
