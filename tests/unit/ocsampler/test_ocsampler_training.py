@@ -309,11 +309,12 @@ def test_a_paper_recipe_takes_a_real_step(tmp_path, made):
 # --- official weights --------------------------------------------------------------------------
 
 
-def official(head="shared", num_classes=12):
+def official(head="shared", device="cpu"):
     """Return a checkpoint with the official names, and the network it must become."""
-    cfg = replace(protocol.activitynet(num_classes=num_classes), head=head)
+    cfg = replace(protocol.activitynet(num_classes=12), head=head)
     torch.manual_seed(0)
-    network = Network(cfg)
+    with torch.device(device):
+        network = Network(cfg)
     ours = network.state_dict()
     state = {}
     for name, theirs in weights.sampler_names().items():
@@ -348,23 +349,28 @@ def test_official_tensors_arrive_in_their_places(head):
     assert "sampler.layer2.1.conv.0.conv.net.weight" in state
     assert "sampler.layer2.0.conv.0.conv.weight" in state
     assert "backbone.model.4.0.downsample.0.weight" in state
-    found = weights.convert(state)
+    cfg = replace(protocol.mini_kinetics(num_classes=12), head=head)
+    found = weights.convert(state, cfg)
     want = network.state_dict()
     assert found.keys() == want.keys()
     assert all(torch.equal(found[name], want[name]) for name in want)
-    network.load_state_dict(found, strict=True)
-    cfg = weights.config_of(state, shift_div=8)
-    assert (cfg.num_classes, cfg.head, cfg.shift_div) == (12, head, 8)
+    wrapped = {f"module.{name}": tensor for name, tensor in state.items()}
+    assert all(torch.equal(a, found[n]) for n, a in weights.convert(wrapped, cfg).items())
 
 
 def test_what_is_no_such_checkpoint_is_refused():
-    state, _ = official()
+    state, _ = official(device="meta")
+    cfg = protocol.activitynet(num_classes=12)
     without = {k: v for k, v in state.items() if k != "sampler.logit.bias"}
-    with pytest.raises(weights.WeightsError, match=r"'sampler.logit.bias' is missing"):
-        weights.convert(without)
-    with pytest.raises(weights.WeightsError, match=r"'extra.weight'"):
-        weights.convert({**state, "extra.weight": torch.zeros(1)})
-    with pytest.raises(weights.WeightsError, match=r"is \(2, 1280\), expected \(1, 1280\)"):
-        weights.convert({**state, "sampler.logit.weight": torch.zeros(2, 1280)})
-    with pytest.raises(weights.WeightsError, match=r"cls_head.fc.weight"):
-        weights.convert({})
+    with pytest.raises(weights.WeightsError, match=r"1 tensors: sampler.logit.bias is missing"):
+        weights.convert(without, cfg)
+    with pytest.raises(weights.WeightsError, match=r"extra.weight is unknown"):
+        weights.convert({**state, "extra.weight": torch.zeros(1)}, cfg)
+    with pytest.raises(weights.WeightsError, match=r"is \(2, 1280\) where \(1, 1280\)"):
+        weights.convert({**state, "sampler.logit.weight": torch.zeros(2, 1280)}, cfg)
+    with pytest.raises(weights.WeightsError, match=r"\(12, 4096\) where \(200, 4096\)"):
+        weights.convert(state, protocol.activitynet())
+    with pytest.raises(weights.WeightsError, match=r"fc_list.0.weight is missing"):
+        weights.convert(state, replace(cfg, head="per_count"))
+    with pytest.raises(weights.WeightsError, match=r"not of the tiny ones"):
+        weights.convert(state, protocol.tiny())

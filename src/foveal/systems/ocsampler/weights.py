@@ -10,14 +10,13 @@ ResNet-50 are read off the official module and untested, since no checkpoint is 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from foveal.backbones import create
 from foveal.systems.ocsampler.model import Network
-from foveal.systems.ocsampler.protocol import Config, activitynet
+from foveal.systems.ocsampler.protocol import Config
 from foveal.types import FovealError
 
 NORM = ("weight", "bias", "running_mean", "running_var")
@@ -76,79 +75,70 @@ def backbone_names() -> dict[str, str]:
     }
 
 
-def config_of(state: Mapping[str, Tensor], *, shift_div: int = 10) -> Config:
-    """Return the configuration a checkpoint was made with, as far as its tensors tell.
+def official_names(cfg: Config) -> dict[str, tuple[str, ...]]:
+    """Return the official names of every tensor of the network of ``cfg``, counters left out.
 
-    Args:
-        state: the official tensors by name.
-        shift_div: leaves no trace in the tensors: 10 on ActivityNet, 8 on Mini-Kinetics.
-
-    Raises:
-        WeightsError: there is no last layer.
+    Several names are those of tensors to be stacked.
     """
-    last = _find(state, "cls_head.fc.weight", "cls_head.fc_list.0.weight")
-    return replace(
-        activitynet(num_classes=len(last)),
-        shift_div=shift_div,
-        head="shared" if "cls_head.fc.weight" in state else "per_count",
-    )
+    names: dict[str, tuple[str, ...]] = {}
+    names |= {f"sampler.{a}": (f"sampler.{b}",) for a, b in sampler_names().items()}
+    names |= {
+        f"classifier.backbone.{a}": (f"backbone.model.{b}",) for a, b in backbone_names().items()
+    }
+    names |= {f"classifier.head.{a}": (f"cls_head.{b}",) for a, b in head_names().items()}
+    counts = range(cfg.num_candidates)
+    layers = ["fc"] if cfg.head == "shared" else [f"fc_list.{i}" for i in counts]
+    for kind in ("weight", "bias"):
+        names[f"classifier.head.{kind}"] = tuple(f"cls_head.{x}.{kind}" for x in layers)
+    return names
 
 
-def convert(state: Mapping[str, Tensor], cfg: Config | None = None) -> dict[str, Tensor]:
-    """Return the tensors of a :class:`Network` from those of an official recogniser.
+def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
+    """Return the tensors of the network of ``cfg`` from those of an official recogniser.
 
     Counters of batch normalisation, which nothing reads, are set to zero.
 
     Args:
-        state: the official tensors by name; what wraps them ("state_dict") taken off.
-        cfg: what they were trained with; by default :func:`config_of` them.
+        state: the official tensors by name, a prefix ``module.`` still on or not.
+        cfg: what they were trained with. The tensors tell its classes and its head, and nothing
+            of ``shift_div``: 10 on ActivityNet, 8 on Mini-Kinetics.
 
     Raises:
-        WeightsError: a tensor is missing, left over, or has another shape.
+        WeightsError: a tensor is missing, left over, or has another shape, or ``cfg`` is of
+            networks that nobody published.
     """
-    cfg = cfg or config_of(state)
+    if cfg.networks != "paper":
+        raise WeightsError(
+            f"official weights are of the paper's networks, not of the {cfg.networks} ones",
+            hint="take one of the paper's configurations",
+        )
+    # The layer that the temporal shift wraps is one deeper.
+    left = {
+        name.removeprefix("module.").replace(".conv.net.", ".conv."): tensor
+        for name, tensor in state.items()
+        if not name.endswith(COUNTER)
+    }
     with torch.device("meta"):
         wanted = Network(cfg).state_dict()
-    pairs = {f"sampler.{a}": f"sampler.{b}" for a, b in sampler_names().items()}
-    pairs |= {f"classifier.head.{a}": f"cls_head.{b}" for a, b in head_names().items()}
-    pairs |= {
-        f"classifier.backbone.{a}": f"backbone.model.{b}" for a, b in backbone_names().items()
-    }
-    state = {name.replace(".conv.net.", ".conv."): t for name, t in state.items()}
-    found = {ours: _find(state, theirs) for ours, theirs in pairs.items()}
-    used = set(pairs.values())
-    for kind in ("weight", "bias"):
-        layers = (
-            [f"cls_head.fc.{kind}"]
-            if cfg.head == "shared"
-            else [f"cls_head.fc_list.{i}.{kind}" for i in range(cfg.num_candidates)]
-        )
-        found[f"classifier.head.{kind}"] = torch.stack([_find(state, name) for name in layers])
-        used |= set(layers)
-    left = [name for name in state if name not in used and not name.endswith(COUNTER)]
-    if left:
+    stacked = wanted.keys() & {f"classifier.head.{kind}" for kind in ("weight", "bias")}
+    found = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
+    problems = []
+    for name, theirs in official_names(cfg).items():
+        shape = wanted[name].shape[1:] if name in stacked else wanted[name].shape
+        for official in theirs:
+            if official not in left:
+                problems.append(f"{official} is missing")
+            elif left[official].shape != shape:
+                problems.append(
+                    f"{official} is {tuple(left[official].shape)} where {tuple(shape)} is needed"
+                )
+        tensors = [left.pop(official) for official in theirs if official in left]
+        if not problems:
+            found[name] = torch.stack(tensors) if name in stacked else tensors[0]
+    problems += [f"{official} is unknown" for official in left]
+    if problems:
         raise WeightsError(
-            f"{len(left)} tensors are not known, the first is {left[0]!r}",
-            hint="give the tensors of a released OCSampler recogniser with a ResNet-50",
+            f"the checkpoint does not fit ({len(problems)} tensors: {'; '.join(problems[:3])})",
+            hint="give the classes, head and networks it was trained with",
         )
-    for name, tensor in wanted.items():
-        if name.endswith(COUNTER):
-            found[name] = torch.zeros((), dtype=torch.int64)
-        elif found[name].shape != tensor.shape:
-            raise WeightsError(
-                f"{pairs.get(name, name)!r} is {tuple(found[name].shape)}, "
-                f"expected {tuple(tensor.shape)}",
-                hint="give the tensors of a released OCSampler recogniser with a ResNet-50",
-            )
     return {name: found[name] for name in wanted}
-
-
-def _find(state: Mapping[str, Tensor], *names: str) -> Tensor:
-    """Return the first of ``names`` that is there."""
-    for name in names:
-        if name in state:
-            return state[name]
-    raise WeightsError(
-        f"the tensor {' or '.join(map(repr, names))} is missing",
-        hint="give the tensors of a released OCSampler recogniser, not a file around them",
-    )
