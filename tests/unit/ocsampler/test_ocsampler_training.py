@@ -271,16 +271,20 @@ def test_crops_are_those_asked_for():
 # --- the paper's size --------------------------------------------------------------------------
 
 
+@pytest.fixture(scope="module")
+def paper_parts():
+    cfg = protocol.activitynet()
+    with torch.device("meta"):
+        return build(Network(cfg), cfg)
+
+
 @pytest.mark.parametrize(
     ("num_frames", "gmacs"), [(3, 13.3), (4, 17.4), (5, 21.5), (6, 25.6), (8, 33.7), (10, 41.9)]
 )
-def test_the_paper_network_costs_what_the_sheet_says(num_frames, gmacs):
-    cfg = protocol.activitynet()
-    with torch.device("meta"):
-        parts = build(Network(cfg), cfg)
-        frames = torch.zeros(1, 10, 3, 224, 224, dtype=torch.uint8)
-        skim = count_torch_macs(parts["skim"], frames)
-        classifier = count_torch_macs(parts["classifier"], frames[:, :num_frames])
+def test_the_paper_network_costs_what_the_sheet_says(paper_parts, num_frames, gmacs):
+    frames = torch.zeros(1, 10, 3, 224, 224, dtype=torch.uint8, device="meta")
+    skim = count_torch_macs(paper_parts["skim"], frames)
+    classifier = count_torch_macs(paper_parts["classifier"], frames[:, :num_frames])
     assert skim / 1e9 == pytest.approx(0.978, rel=0.01)
     assert (skim + classifier) / 1e9 == pytest.approx(gmacs, rel=0.01)
 

@@ -10,6 +10,7 @@ ResNet-50 are read off the official module and untested, since no checkpoint is 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -62,6 +63,7 @@ def _conv(conv: str, norm: str, theirs: str) -> dict[str, str]:
     return pairs | {f"{norm}.{kind}": f"{theirs}.bn.{kind}" for kind in NORM}
 
 
+@cache
 def backbone_names() -> dict[str, str]:
     """Return the official name of every tensor of the ResNet-50 by ours."""
     children = {"conv1": 0, "bn1": 1, "layer1": 4, "layer2": 5, "layer3": 6, "layer4": 7}
@@ -118,8 +120,7 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
         for name, tensor in state.items()
         if not name.endswith(COUNTER)
     }
-    with torch.device("meta"):
-        wanted = Network(cfg).state_dict()
+    wanted = _tensors(cfg)
     stacked = wanted.keys() & {f"classifier.head.{kind}" for kind in ("weight", "bias")}
     found = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
     problems = []
@@ -142,3 +143,10 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
             hint="give the classes, head and networks it was trained with",
         )
     return {name: found[name] for name in wanted}
+
+
+@cache
+def _tensors(cfg: Config) -> dict[str, Tensor]:
+    """Return the tensors of the network of ``cfg`` by name: shapes without memory."""
+    with torch.device("meta"):
+        return Network(cfg).state_dict()
