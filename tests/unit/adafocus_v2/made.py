@@ -117,8 +117,6 @@ def toy(kind: str) -> tuple[Network, Table]:
         num_classes=classes,
         num_frames=frames,
         focus_size=square,
-        glance="tiny",
-        focus="tiny",
         policy_width=width,
         dropout=0.0,
     )

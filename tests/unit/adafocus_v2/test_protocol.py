@@ -116,6 +116,7 @@ def test_a_configuration_comes_back_from_json(cfg):
         ({"glance": "vgg"}, "no such network"),
         ({"crop_from": "file"}, "no such choice"),
         ({"place": "video", "crop_from": "native"}, "cut from the canvas"),
+        ({"canvas": Canvas(height=72, width=72)}, "multiple of 16"),
         ({"dropout": 1.0}, "dropout"),
     ],
 )

@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
+from foveal.backbones import conv_stack, create, insert_temporal_shift
 from foveal.layers import PixelNorm, crop_at
 from foveal.systems.adafocus_v2.protocol import Config, frame_order
 
@@ -320,9 +320,9 @@ class ShiftNetwork(nn.Module):
         maps, final, regular = self.glance(self.normalise(frames.flatten(0, 1)))
         return maps.unflatten(0, frames.shape[:2]).flatten(1, 2), final, regular
 
-    def place(self, maps: Tensor, *, detach: bool = True) -> Tensor:
-        """Return actions (B,2); no gradient reaches the glance unless ``detach`` is off."""
-        actions: Tensor = self.policy(maps.detach() if detach else maps)
+    def place(self, maps: Tensor) -> Tensor:
+        """Return actions (B,2); no gradient reaches the glance."""
+        actions: Tensor = self.policy(maps.detach())
         return actions
 
     def look(self, frames: Tensor, actions: Tensor) -> tuple[Tensor, Tensor]:
@@ -359,8 +359,8 @@ def make_network(cfg: Config, *, pretrained: bool = False) -> Network | ShiftNet
     """Return the training network of ``cfg``.
 
     Args:
-        cfg: says which.
-        pretrained: encoders with ImageNet weights, which timm downloads (not ``tiny``).
+        cfg: says which; in ``video`` mode all but the tiny encoders get temporal shifts.
+        pretrained: encoders with ImageNet weights, which timm downloads (not the tiny ones).
     """
     glance, map_side = _glance_encoder(cfg, pretrained=pretrained)
     focus = _focus_encoder(cfg, pretrained=pretrained)
@@ -371,19 +371,21 @@ def make_network(cfg: Config, *, pretrained: bool = False) -> Network | ShiftNet
 def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int]:
     """Return the encoder of the glance and how wide its map is."""
     scale: nn.Module | None = None
+    size = cfg.canvas.width
     if cfg.glance == "tiny":
-        factor = cfg.canvas.width // TINY_GLANCE_PX
         net = conv_stack((3, 8, 16, cfg.glance_width), strides=(1, 2, 1))
-        scale, size = nn.AvgPool2d(factor), cfg.canvas.width // factor
+        scale = nn.AvgPool2d(size // TINY_GLANCE_PX)
+        size = TINY_GLANCE_PX
     elif cfg.glance == "resnet50":
         net = create("resnet50", pretrained=pretrained)
         size = RESNET_GLANCE_PX
         scale = nn.Upsample((size, size), mode="bilinear", align_corners=True)
     else:
         net = create("mobilenetv2_100", pretrained=pretrained)
-        size = cfg.canvas.width
-    _shift(net, cfg, num_frames=cfg.num_frames, conv=cfg.glance != "tiny")
-    return ImageEncoder(net, width=net.num_features, scale=scale), -(-size // net.stride)
+        if cfg.place == "video":
+            insert_temporal_shift(net, num_frames=cfg.num_frames, fold_div=8)
+    encoder = ImageEncoder(net, width=net.num_features, scale=scale)
+    return encoder, -(-size // net.stride)
 
 
 def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
@@ -391,14 +393,9 @@ def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
         net = conv_stack((3, 24, 48, cfg.focus_width), strides=(1, 2, 2))
         return ImageEncoder(net, width=net.num_features, pool="max")
     net = create("resnet50", pretrained=pretrained)
-    _shift(net, cfg, num_frames=cfg.num_focus_frames, conv=True)
+    if cfg.place == "video":
+        insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
     return ImageEncoder(net, width=net.num_features)
-
-
-def _shift(net: ImageBackbone, cfg: Config, *, num_frames: int, conv: bool) -> None:
-    """Let the frames of a clip see their neighbours, in the TSM variant."""
-    if cfg.place == "video" and conv:
-        insert_temporal_shift(net, num_frames=num_frames, fold_div=8)
 
 
 def _head(width: int, cfg: Config) -> nn.Sequential:

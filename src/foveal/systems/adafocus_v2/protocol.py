@@ -85,6 +85,8 @@ class Config:
             raise ValueError(f"no such choice: {self.place!r} or {self.crop_from!r}")
         if self.place == "video" and (self.glance == "resnet50" or self.crop_from == "native"):
             raise ValueError("one square for a video: MobileNetV2 or tiny, cut from the canvas")
+        if self.glance == "tiny" and self.canvas.width % 16:
+            raise ValueError(f"the tiny glance needs a multiple of 16 px, got {self.canvas.width}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -126,7 +128,7 @@ def paper_tsm(*, num_classes: int = 174, focus_size: int = 144) -> Config:
     )
 
 
-def tiny(*, num_classes: int, num_frames: int = 2, focus_size: int = 16) -> Config:
+def tiny(*, num_classes: int = 8, num_frames: int = 2, focus_size: int = 16) -> Config:
     """Return a network for 64 px that one CPU thread trains in minutes."""
     return Config(
         canvas=Canvas(height=64, width=64),

@@ -152,7 +152,7 @@ def paper_tsm(*, num_classes: int = 174, focus_size: int = 144, pretrained: bool
 
 def tiny(
     *,
-    num_classes: int,
+    num_classes: int = 8,
     num_frames: int = 2,
     steps: int = 1200,
     loss: Loss = two_pass_loss,
