@@ -11,8 +11,9 @@ Presets. ``fine-object-v1`` (2 frames) for ``policy`` and ``ablation``, ``fine-o
 
 Splits, for each of the seeds 0, 1, 2: the network is trained on the first samples of the split
 ``train`` with that seed, thresholds are solved on 1,000 of ``calibration``, figures are of 2,000
-of ``test``. The recipe is ``foveal.systems.adafocus_v2.recipe.tiny``; whatever in it was tried
-out was tried with seeds from 100 on.
+of ``test``. The recipe is ``foveal.systems.adafocus_v2.recipe.tiny``, 1,200 steps on 14,400 samples
+of two frames, 600 steps on 3,600 samples of eight; whatever in it was tried out was tried with seeds
+from 100 on.
 
 policy. One trained network, looking at one square a frame in five ways, at the same cost: where
 the policy says; at random (uniform, drawn once a frame); at the centre; at the object (the square
@@ -73,7 +74,10 @@ from foveal.video import ArraySource
 
 RESULTS = Path("results/adafocus_v2")
 SEEDS = (0, 1, 2)
-TRAIN, CALIBRATION, TEST = 14_400, 1_000, 2_000
+STEPS = {2: 1_200, 8: 600}
+TRAIN = {2: 14_400, 8: 3_600}
+"""By number of frames."""
+CALIBRATION, TEST = 1_000, 2_000
 NEAR_PX = 8.0
 RS = np.arange(1, 79) / 20
 MAX_COST = 0.5
@@ -91,13 +95,13 @@ class Trained:
     seed: int
 
 
-def train(
-    preset: str, seed: int, *, loss: Loss = recipe.two_pass_loss, num: int = TRAIN
-) -> Trained:
+def train(preset: str, seed: int, *, loss: Loss = recipe.two_pass_loss) -> Trained:
     """Train the small recipe on ``preset``."""
     task = find(preset)
-    made = sample(task, split="train", count=num, seed=seed)
-    run = recipe.tiny(num_classes=task.num_classes, num_frames=task.frames, loss=loss)
+    made = sample(task, split="train", count=TRAIN[task.frames], seed=seed)
+    run = recipe.tiny(
+        num_classes=task.num_classes, num_frames=task.frames, steps=STEPS[task.frames], loss=loss
+    )
     # Three equal channels: one is kept, and a batch gets them back.
     data = ArrayData(
         {"frames": np.ascontiguousarray(made.frames[:, :, :1]), "label": made.labels},
@@ -291,7 +295,7 @@ def measure_exits(out: Path) -> None:
     rows, curves = [], []
     task = find("fine-object-8-v1")
     for seed in SEEDS:
-        trained = train(task.name, seed, num=TRAIN // 2)
+        trained = train(task.name, seed)
         save_weights(trained.network, out / f"exits-{seed}.safetensors")
         row, curve = judge_exits(trained)
         rows.append(row)
