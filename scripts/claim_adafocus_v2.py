@@ -11,9 +11,9 @@ Presets. ``fine-object-v1`` (2 frames) for ``policy`` and ``ablation``, ``fine-o
 
 Splits, for each of the seeds 0, 1, 2: the network is trained on the first samples of the split
 ``train`` with that seed, thresholds are solved on 1,000 of ``calibration``, figures are of 2,000
-of ``test``. The recipe is ``foveal.systems.adafocus_v2.recipe.tiny``, 1,200 steps on 14,400 samples
-of two frames, 600 steps on 3,600 samples of eight; whatever in it was tried out was tried with seeds
-from 100 on.
+of ``test``. The recipe is ``foveal.systems.adafocus_v2.recipe.tiny``: 1,200 steps on 14,400 samples
+of two frames, 600 steps on 3,600 samples of eight. Whatever in it was tried out was tried with
+seeds from 100 on.
 
 policy. One trained network, looking at one square a frame in five ways, at the same cost: where
 the policy says; at random (uniform, drawn once a frame); at the centre; at the object (the square
@@ -64,11 +64,11 @@ from foveal.engine.torch_runner import TorchRunner
 from foveal.haystack import HaystackSet, find, sample
 from foveal.recipe import Batch, Loss
 from foveal.results import write_result
-from foveal.sampling.budget import exit_curve, exit_indices
+from foveal.sampling.budget import exit_curve, exit_indices, rule_of
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import Glanced, Network, build
-from foveal.train import ArrayData, fit, save_weights, terminal_line
+from foveal.train import ArrayData, fit, load_weights, save_weights, terminal_line
 from foveal.types import Array
 from foveal.video import ArraySource
 
@@ -95,23 +95,28 @@ class Trained:
     seed: int
 
 
-def train(preset: str, seed: int, *, loss: Loss = recipe.two_pass_loss) -> Trained:
-    """Train the small recipe on ``preset``."""
+def train(preset: str, seed: int, weights: Path, *, loss: Loss = recipe.two_pass_loss) -> Trained:
+    """Train the small recipe on ``preset``, or take up what was trained into ``weights``."""
     task = find(preset)
-    made = sample(task, split="train", count=TRAIN[task.frames], seed=seed)
-    run = recipe.tiny(
-        num_classes=task.num_classes, num_frames=task.frames, steps=STEPS[task.frames], loss=loss
-    )
-    # Three equal channels: one is kept, and a batch gets them back.
-    data = ArrayData(
-        {"frames": np.ascontiguousarray(made.frames[:, :, :1]), "label": made.labels},
-        augment=_three_channels,
-    )
-    with tempfile.TemporaryDirectory() as folder:
-        result = fit(run, data, out=Path(folder), seed=seed, device="cpu", log=terminal_line())
-    assert isinstance(result.network, Network)
+    steps = STEPS[task.frames]
+    run = recipe.tiny(num_classes=task.num_classes, num_frames=task.frames, steps=steps, loss=loss)
+    if weights.exists():
+        network = run.network().eval()
+        load_weights(network, weights)
+    else:
+        made = sample(task, split="train", count=TRAIN[task.frames], seed=seed)
+        # Three equal channels: one is kept, and a batch gets them back.
+        data = ArrayData(
+            {"frames": np.ascontiguousarray(made.frames[:, :, :1]), "label": made.labels},
+            augment=_three_channels,
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            result = fit(run, data, out=Path(folder), seed=seed, device="cpu", log=terminal_line())
+        network = result.network
+        save_weights(network, weights)
+    assert isinstance(network, Network)
     cfg = protocol.tiny(num_classes=task.num_classes, num_frames=task.frames)
-    return Trained(network=result.network, cfg=cfg, seed=seed)
+    return Trained(network=network, cfg=cfg, seed=seed)
 
 
 def _three_channels(batch: Batch, generator: torch.Generator) -> Batch:
@@ -242,10 +247,9 @@ def measure_policy(out: Path) -> None:
     """Train three seeds and judge where they look."""
     rows = []
     for seed in SEEDS:
-        trained = train("fine-object-v1", seed)
+        trained = train("fine-object-v1", seed, out / f"policy-{seed}.safetensors")
         made = sample(find("fine-object-v1"), split="test", count=TEST, seed=seed)
         rows.append(judge(trained, made))
-        save_weights(trained.network, out / f"policy-{seed}.safetensors")
         _say(f"seed {seed}: {rows[-1]}")
     macs = macs_of(trained)
     gains = [r["policy_accuracy"] - max(r["random_accuracy"], r["centre_accuracy"]) for r in rows]
@@ -295,8 +299,7 @@ def measure_exits(out: Path) -> None:
     rows, curves = [], []
     task = find("fine-object-8-v1")
     for seed in SEEDS:
-        trained = train(task.name, seed)
-        save_weights(trained.network, out / f"exits-{seed}.safetensors")
+        trained = train(task.name, seed, out / f"exits-{seed}.safetensors")
         row, curve = judge_exits(trained)
         rows.append(row)
         curves.append(curve)
@@ -363,7 +366,7 @@ def judge_exits(trained: Trained) -> tuple[dict[str, float], list[dict[str, floa
         "static_accuracy": float(right[:, -1].mean()),
         "random_exit_accuracy": float(np.mean(drawn)),
         "agree_when_executed": executed_alike(
-            trained, sets["test"], chosen.thresholds, left, probs["test"]
+            trained, sets["test"], np.array(chosen.thresholds), left, probs["test"]
         ),
     }
     for exit_index in range(num_exits):
@@ -372,13 +375,11 @@ def judge_exits(trained: Trained) -> tuple[dict[str, float], list[dict[str, floa
 
 
 def executed_alike(
-    trained: Trained, made: HaystackSet, thresholds: Sequence[float], left: Array, probs: Array
+    trained: Trained, made: HaystackSet, thresholds: Array, left: Array, probs: Array
 ) -> float:
     """Return the share of samples for which really stopping gives exit, class and cost alike."""
     macs = macs_of(trained)
-    outcomes = execute(
-        trained, made.frames[:EXECUTED], macs, ExitRule(thresholds=tuple(thresholds))
-    )
+    outcomes = execute(trained, made.frames[:EXECUTED], macs, rule_of(thresholds))
     alike = []
     for outcome in outcomes:
         index, exit_index = outcome.index, int(left[outcome.index])
@@ -424,7 +425,10 @@ def measure_ablation(out: Path) -> None:
     for seed in SEEDS:
         made = sample(find("fine-object-v1"), split="test", count=TEST, seed=seed)
         for name, loss in LOSSES.items():
-            trained = train("fine-object-v1", seed, loss=loss)
+            # The default was trained for the policy's figures.
+            stem = "policy" if name == "default" else name
+            weights = out / f"{stem}-{seed}.safetensors"
+            trained = train("fine-object-v1", seed, weights, loss=loss)
             rows[name].append(judge(trained, made))
             _say(f"seed {seed} {name}: {rows[name][-1]}")
     means = {n: statistics.fmean(r["policy_accuracy"] for r in found) for n, found in rows.items()}
@@ -455,7 +459,10 @@ def main() -> None:
     measures = {"policy": measure_policy, "exits": measure_exits, "ablation": measure_ablation}
     parser.add_argument("what", choices=measures)
     parser.add_argument(
-        "--out", type=Path, default=Path("build/adafocus_v2"), help="weights go here"
+        "--out",
+        type=Path,
+        default=Path("build/adafocus_v2"),
+        help="weights go here, and are taken from here",
     )
     options = parser.parse_args()
     torch.set_num_threads(1)
