@@ -262,15 +262,18 @@ def make_plan(row: Row, names: Sequence[str]) -> Plan:
     )
 
 
-def carry_out(plan: Plan) -> None:
-    """Delete and change what ``plan`` says; make claims and figures anew."""
+def carry_out(plan: Plan, names: Sequence[str]) -> None:
+    """Delete and change what ``plan`` says; make claims and shared figures anew."""
     delete(plan.gone)
     for path, text in plan.changed.items():
         (ROOT / path).write_text(text, encoding="utf-8")
     run_script("scripts/make_claims.py")
     pages = [ROOT / "README.md", *sorted((ROOT / "src").rglob("README.md"))]
-    for script in sorted({s[1] for page in pages for s in FIGURES.finditer(page.read_text())}):
-        run_script(script)
+    texts = [page.read_text(encoding="utf-8") for page in pages]
+    for script in sorted({found[1] for text in texts for found in FIGURES.finditer(text)}):
+        # What is named after another system shows that system alone.
+        if owner(PurePosixPath(script).stem, names) is None:
+            run_script(script)
 
 
 def refuse(why: str, lines: Sequence[str]) -> NoReturn:
@@ -296,7 +299,7 @@ def main() -> None:
         refuse(f"{options.name} is still needed", plan.needed)
     if plan.unsaved and not options.force:
         refuse("in no commit, and only --force would lose them", plan.unsaved)
-    carry_out(plan)
+    carry_out(plan, list(rows))
     for path in plan.gone:
         print(f"removed {path}")
     for path in plan.changed:

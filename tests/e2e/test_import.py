@@ -74,7 +74,11 @@ def build(network, cfg):
     return {"net": network}
 """,
     "weights.py": """
+from foveal.types import FovealError
+
 def convert(state, cfg):
+    if "module.optimizer" in state:
+        raise FovealError("'optimizer' is unknown", hint="leave it out")
     names = {"conv": "body.0", "bn": "body.1", "fc": "head"}
     found = {}
     for name, tensor in state.items():
@@ -254,6 +258,16 @@ def test_tensors_that_do_not_fit_are_named(
     assert f"official.pth: the tensors do not fit the network: {said};" in error
     assert "Traceback" not in error
     assert not out.exists()
+
+
+def test_what_a_system_says_of_its_tensors_is_said_with_the_file(
+    made: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path / "official.pth", changed(optimizer=torch.ones(1)))
+    out = tmp_path / "made.foveal"
+    assert run(file, "-o", out, "--config", "paper", "--numbered-classes") == 2
+    said = f"foveal: {file}: 'optimizer' is unknown; leave it out\n"
+    assert capsys.readouterr().err.endswith(said)
 
 
 @pytest.mark.parametrize(

@@ -223,14 +223,16 @@ def import_official(
         licence: SPDX expression of the weights.
 
     Raises:
-        WeightsMisfitError: see :func:`fill`.
-        FovealError: the system's own complaint about the tensors.
+        WeightsMisfitError: the system cannot map the tensors, or see :func:`fill`.
         ExportError: see :func:`foveal.export.export_bundle`.
     """
     model = importlib.import_module(f"{row.module}.model")
     protocol = importlib.import_module(f"{row.module}.protocol")
     mapping = importlib.import_module(f"{row.module}.weights")
-    tensors = mapping.convert(weights.tensors, config)
+    try:
+        tensors = mapping.convert(weights.tensors, config)
+    except FovealError as error:  # of the system, which knows no file
+        raise WeightsMisfitError(f"{weights.path}: {error.message}", hint=error.hint) from error
     network: nn.Module = model.make_network(config)
     fill(network, tensors, place=weights.path)
     network.eval()
