@@ -168,6 +168,7 @@ def tiny(*, num_classes: int = 8) -> Config:
         num_classes=num_classes,
         student="conv4",
         teacher="conv4",
+        width=12,
         dropout=0.0,
     )
 

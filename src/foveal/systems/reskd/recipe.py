@@ -195,7 +195,7 @@ def tiny(
     *,
     cfg: Config | None = None,
     weight: float | None = 10.0,
-    steps: int = 300,
+    steps: int = 600,
     teacher_norm: TeacherNorm = "batch",
 ) -> Recipe:
     """Both stages on small generated clips, in a minute or two on a CPU.
@@ -207,13 +207,13 @@ def tiny(
         teacher_norm: see :data:`TeacherNorm`.
     """
     cfg = cfg or protocol.tiny()
-    sgd = Optimizer(kind="sgd", lr=0.05, momentum=0.9, weight_decay=1e-4)
+    sgd = Optimizer(kind="sgd", lr=0.1, momentum=0.9, weight_decay=1e-4)
     teacher = Stage(
         name="teacher",
         loss=train_teacher,
         trains=(Group(prefixes=("teacher",)),),
         optimizer=sgd,
-        batch_size=32,
+        batch_size=16,
         steps=steps,
         clip_norm=20.0,
     )

@@ -1,0 +1,123 @@
+"""The training network of every trained system: what it builds on, gives, and lets move."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from foveal.recipe import Stage, StepContext
+from foveal.train import load_weights, make_optimizer, save_weights, set_modes
+from tests.contract.subjects import (
+    TRAINED,
+    clips,
+    lively,
+    logits_of,
+    module_of,
+    planned_pictures,
+    recipe_of,
+)
+
+BATCH = 4
+SYSTEMS = pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
+STAGES = pytest.mark.parametrize(
+    ("row", "stage"),
+    [(row, stage) for row in TRAINED for stage in recipe_of(row).stages],
+    ids=lambda value: value.name,
+)
+
+
+def frames_for(row, num: int = BATCH) -> Tensor:
+    return torch.from_numpy(planned_pictures(row, clips(row, num)))
+
+
+def named(stage: Stage, network: nn.Module) -> set[str]:
+    """Return the parameters that the groups of a stage name, by the rule of their docstring."""
+    return {
+        name
+        for name, _ in network.named_parameters()
+        for group in stage.trains
+        for prefix in group.prefixes
+        if prefix in ("", name) or name.startswith(prefix + ".")
+    }
+
+
+@SYSTEMS
+@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_recipes_build_without_memory(row, name) -> None:
+    with torch.device("meta"):
+        network = recipe_of(row, name).network()
+    parameters = list(network.parameters())
+    assert parameters
+    assert all(parameter.is_meta for parameter in parameters)
+
+
+@SYSTEMS
+def test_logits_are_finite_and_of_the_right_shape(row) -> None:
+    cfg = module_of(row, "protocol").tiny()
+    logits = logits_of(lively(row), frames_for(row))
+    assert logits.shape[::2] == (BATCH, cfg.num_classes)
+    assert logits.dtype == torch.float32
+    assert torch.isfinite(logits).all()
+    assert logits.std(dim=0).min() > 0  # the clips differ, and so do the answers
+
+
+@SYSTEMS
+def test_evaluation_is_deterministic_and_draws_nothing(row) -> None:
+    network, frames = lively(row), frames_for(row)
+    state = torch.get_rng_state()
+    first = logits_of(network, frames)
+    assert torch.equal(torch.get_rng_state(), state)
+    assert torch.equal(logits_of(network, frames), first)
+
+
+@SYSTEMS
+def test_a_clip_does_not_depend_on_its_batch_mates(row) -> None:
+    network, frames = lively(row), frames_for(row)
+    together = logits_of(network, frames)
+    alone = torch.cat([logits_of(network, frames[i : i + 1]) for i in range(BATCH)])
+    assert torch.allclose(together, alone, rtol=0, atol=1e-5)
+    turned = logits_of(network, frames.flip(0)).flip(0)
+    assert torch.allclose(together, turned, rtol=0, atol=1e-5)
+
+
+@STAGES
+def test_exactly_what_a_stage_names_gets_a_gradient(row, stage) -> None:
+    network = lively(row).requires_grad_()
+    before = copy.deepcopy(network.state_dict())
+    optimizer = make_optimizer(network, stage)
+    set_modes(network, stage)
+    generator = torch.Generator().manual_seed(0)
+    label = torch.arange(BATCH) % module_of(row, "protocol").tiny().num_classes
+    batch = {"frames": frames_for(row), "label": label}
+    values = stage.loss(network, batch, StepContext(progress=0.5, generator=generator))
+    assert all(value.ndim == 0 and torch.isfinite(value.detach()) for value in values.values())
+    values["loss"].backward()
+    got = {name for name, p in network.named_parameters() if p.grad is not None}
+    assert got == named(stage, network)
+    for group in optimizer.param_groups:
+        group["lr"] = 0.01
+    optimizer.step()
+    moved = {
+        name for name, p in network.named_parameters() if not torch.equal(p.detach(), before[name])
+    }
+    assert moved <= got
+    assert moved
+
+
+@SYSTEMS
+def test_weights_survive_being_stored(row, tmp_path) -> None:
+    network, frames = lively(row), frames_for(row)
+    save_weights(network, tmp_path / "weights.safetensors")
+    fresh = recipe_of(row).network().eval()
+    load_weights(fresh, tmp_path / "weights.safetensors")
+    assert torch.equal(logits_of(fresh, frames), logits_of(network, frames))
+
+
+@SYSTEMS
+def test_an_unknown_option_is_refused(row) -> None:
+    for function in (module_of(row, "protocol").tiny, module_of(row, "recipe").tiny):
+        with pytest.raises(TypeError, match="no_such_option"):
+            function(no_such_option=1)
