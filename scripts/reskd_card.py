@@ -43,8 +43,8 @@ def figures() -> str:
         "rendering are not among them.",
         "",
         f"The exported student ({light['bundle_bytes'] / 1000:.0f} kB) names another class than "
-        f"its module on {light['other_best_class']} of {light['clips']} clips; no probability differs "
-        f"by more than {light['largest_difference_of_a_probability']:.1g}.",
+        f"its module on {light['other_best_class']} of {light['clips']:,} clips; no probability "
+        f"differs by more than {light['largest_difference_of_a_probability']:.1g}.",
     ]
     return "\n".join(lines) + "\n"
 
