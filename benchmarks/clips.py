@@ -102,12 +102,13 @@ def read_number(picture: Picture) -> int:
 
 
 def repeated_clip(cache: Path, *, minutes: int) -> Path:
-    """Return the short clip over and over for ``minutes``, its packets copied."""
-    path = cache / f"repeated_{minutes}min_340x256.mp4"
+    """Return ten seconds of 1280x720 over and over for ``minutes``, the packets copied."""
+    path = cache / f"repeated_{minutes}min_1280x720.mp4"
     if path.exists():
         return path
+    ten = _made(cache / "ten_10s_1280x720.mp4", num_frames=250, width=1280, height=720, keyint=250)
     partial = path.with_suffix(".part.mp4")
-    with av.open(str(short_clip(cache))) as given, av.open(str(partial), "w") as out:
+    with av.open(str(ten)) as given, av.open(str(partial), "w") as out:
         source = given.streams.video[0]
         target = out.add_stream_from_template(source)
         for turn in range(6 * minutes):

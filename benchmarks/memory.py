@@ -50,7 +50,7 @@ def main() -> None:
     write_result(
         "results/benchmarks/memory.json",
         title="Peak memory of `foveal recognize` on ten minutes and on an hour",
-        protocol=f"340x256 H.264, light install, cold process, median of {REPEATS}, in turns",
+        protocol=f"1280x720 H.264, light install, cold process, median of {REPEATS}, in turns",
         measured=measured,
         threads=2,
         claim={

@@ -103,6 +103,7 @@ class FileSource:
             self._keys.plan(set())
             keep = self._exact.plan(self._timeline.ticks(t) for t in plan.times)
         self._keyframes = plan.keyframes
+        self._store.expect(keyframes=plan.keyframes)
         self._store.retain(keep)
 
     def look(self, look: Look) -> tuple[Array, tuple[float, ...]]:

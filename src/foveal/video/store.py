@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 RAW_BYTES = 96 * 2**20
 """Decoded frames kept as the codec gave them; beyond this the oldest shrink to the canvas."""
 
+KEYFRAME_RAW_BYTES = 8 * 2**20
+"""The same where all are keyframes: to decode one again costs one frame, not a group."""
+
 Picture = NDArray[np.uint8]
 Renderer = Callable[["VideoFrame", Canvas | Crop], Picture]
 
@@ -35,6 +38,10 @@ class FrameStore:
         self._raw_total = 0
         self._pictures: dict[int, dict[Canvas | Crop, Picture]] = {}
         self.canvas: Canvas | None = None
+
+    def expect(self, *, keyframes: bool) -> None:
+        """Set the bound on raw frames by what a plan asks for."""
+        self._limit = KEYFRAME_RAW_BYTES if keyframes else RAW_BYTES
 
     @property
     def raw_total(self) -> int:

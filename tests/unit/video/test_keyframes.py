@@ -105,3 +105,19 @@ def test_keyframes_that_the_edit_list_hides_are_not_taken(clip_of: Callable[[str
     assert [read_number(row) for row in rows] == [12, 36]
     assert source.meter.frames_decoded == 2
     assert source.warnings == []
+
+
+def test_many_keyframes_are_kept_as_pictures_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from foveal.video import store
+
+    frame_bytes = 160 * 96 * 3 // 2
+    monkeypatch.setattr(store, "KEYFRAME_RAW_BYTES", 3 * frame_bytes)
+    source = FileSource(make_clip(tmp_path / "a.mp4", gop=5), threads=1)
+    times = tuple(5 * i / FPS for i in range(12))
+    source.plan(Plan(times=times, keyframes=True))
+    source.look(Look(times=times, view=CANVAS))
+    assert source._store.raw_total <= 5 * frame_bytes  # lines are padded in memory
+    source.look(Look(times=times, view=CANVAS))
+    assert source.meter.frames_decoded == 12
