@@ -364,8 +364,8 @@ def measure_threshold(samples: Sequence[Sample], model: Model, setting: tuple[in
         _, probs = _look_at_all(model, source, times, keyframes=False)
         prediction = model.recognize(path)
         source.close()
-    for time, row in zip(times, probs, strict=True):
-        shown = [x.label for x in things if x.start_seconds + 0.5 <= time < x.end_seconds - 0.5]
+    for second, row in zip(times, probs, strict=True):
+        shown = [x.label for x in things if x.start_seconds <= second - 0.5 < x.end_seconds - 1]
         if shown and row.max() >= SURE and names[int(row.argmax())] == shown[0]:
             kept["demo"].append(bool(row.max() >= threshold))
     test = [n for n in kept if n == "demo" or half_of(n) == "test"]
@@ -442,8 +442,8 @@ def measure_speed(files: Sequence[Path], bundle: str | None) -> None:
     write_result(
         RESULTS / "speed.json",
         title="Embedded tagger: time saved beside multiply-accumulates saved",
-        protocol=f"{len(files)} clips of the test half, {SPEED_FILES} of each group, shipped setting; "
-        "compute and decide stages on decoded clips at batch 16 (judged) and batch 1, and all stages "
+        protocol=f"{len(files)} clips of the test half, {SPEED_FILES} of each group, shipped "
+        "setting; compute and decide stages on decoded clips at batch 16 (judged) and batch 1, and "
         "from file to answer at batch 16; median of 5 runs in turns after a warm-up; 16 distinct "
         "frames glanced at on both sides",
         measured={

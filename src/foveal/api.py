@@ -269,6 +269,11 @@ def _job(source: str | os.PathLike[str] | Source, start: Callable[[ClipInfo], St
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
         return Job(name=path, open=partial(open_source, path), steps=start)
+    if not isinstance(source, Source):
+        raise InputError(
+            f"cannot look at a {type(source).__name__}",
+            hint="give a path, a URL, or frames as foveal.video.ArraySource(frames, fps=25)",
+        )
     return Job(name=source.info.name, open=lambda: source, steps=start)
 
 
