@@ -63,8 +63,28 @@ def test_json_has_every_file(folder: Folder, capsys: Capture) -> None:
     assert listed == {path: r for path, r in found.items() if r["status"] == "error"}
 
 
-def test_a_list_that_cannot_be_written_is_one_line(folder: Folder, capsys: Capture) -> None:
-    assert main(["doctor", str(folder.broken), "--jsonl", "no/such/list.jsonl"]) == 1
+def test_a_list_that_cannot_be_written_is_one_line_after_the_findings(
+    folder: Folder, capsys: Capture
+) -> None:
+    command = ["doctor", str(folder.broken), "nowhere.mp4", "--jsonl", "no/such/list.jsonl"]
+    assert main([*command, "--workers", "1"]) == 1
     captured = capsys.readouterr()
-    assert captured.err.startswith("foveal: no/such/list.jsonl: No such file or directory; ")
-    assert captured.err.count("\n") == 1
+    assert "the file is empty" in captured.out
+    assert "nowhere.mp4" in captured.out
+    assert captured.out.endswith("2 files examined, 2 broken.\n")
+    assert captured.err == (
+        "foveal: no/such/list.jsonl: the list of the broken ones cannot be written "
+        "(No such file or directory); name another place with --jsonl FILE\n"
+    )
+
+
+@pytest.mark.parametrize("out", ["a.avi", "notes.txt"])
+def test_the_list_replaces_no_video_and_no_other_file(
+    folder: Folder, capsys: Capture, out: str
+) -> None:
+    Path(out).write_bytes(b"precious")
+    assert main(["doctor", str(folder.broken), "--jsonl", out]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert f"{out}: this file is there and does not end in .jsonl or .json" in captured.err
+    assert Path(out).read_bytes() == b"precious"

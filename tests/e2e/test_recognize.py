@@ -301,6 +301,31 @@ def test_a_page_that_cannot_be_written_is_said_before_the_work(
     assert "no page can be written there" in captured.err
 
 
+@pytest.mark.parametrize(
+    ("verb", "said"),
+    [("recognize", "does not end in .html or .htm"), ("demo", "does not end in .html or .htm")],
+)
+def test_a_page_replaces_no_video(
+    folder: Folder, tmp_path: Path, capsys: Capture, verb: str, said: str
+) -> None:
+    video = tmp_path / "a.avi"
+    video.write_bytes(b"precious")
+    inputs = [str(folder.two)] if verb == "recognize" else []
+    assert main([verb, "--explain", str(video), *inputs]) == 2
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert said in captured.err
+    assert video.read_bytes() == b"precious"
+
+
+def test_a_page_replaces_no_input(folder: Folder, tmp_path: Path, capsys: Capture) -> None:
+    video = tmp_path / "a.html"  # a video by its content
+    video.write_bytes(folder.two.read_bytes())
+    assert main(["recognize", str(video), "--explain", f"{tmp_path}/./a.html"]) == 2
+    assert "this is one of the inputs" in capsys.readouterr().err
+    assert video.read_bytes() == folder.two.read_bytes()
+
+
 # --- faults ---------------------------------------------------------------------------------
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from foveal.cli.guard import FAILED, OK, USAGE, complain, stop_at_once
+from foveal.cli.output import output_path, write_whole
 from foveal.cli.text import clean, count
 
 if TYPE_CHECKING:
@@ -38,51 +38,69 @@ def run(paths: list[str], options: Options) -> int:
         if names.nothing:
             complain("no input", hint="name a file, a folder or a pattern")
             return USAGE
-        tally = Tally(Path(options.jsonl))
+        jsonl = output_path(options.jsonl, suffixes=(".jsonl", ".json"), inputs=names.known())
+        tally = Tally(jsonl)
         found = tally.of(doctor(names, workers=options.workers, full=options.full))
-        if options.json:
-            for finding in found:
-                print(json.dumps(finding.to_json(), allow_nan=False), flush=True)
-        else:
-            show(found, names, tally)
-        return FAILED if tally.num_bad else OK
+        try:
+            if options.json:
+                for finding in found:
+                    print(json.dumps(finding.to_json(), allow_nan=False), flush=True)
+            else:
+                show(found, names, tally)
+        except BaseException:
+            tally.write()  # what was found until then
+            raise
+        written = tally.write()
+        if not options.json:
+            for line in tally.lines(written=written):
+                print(line)
+        return FAILED if tally.bad else OK
 
 
 class Tally:
-    """Counts findings as they pass and lists the bad ones in a file, made for the first of them."""
+    """Counts findings as they pass and keeps the bad ones, to be listed in a file."""
 
     def __init__(self, jsonl: Path) -> None:
         self.jsonl = jsonl
-        self.num_files = self.num_bad = self.num_warned = 0
+        self.bad: list[Finding] = []
+        self.num_files = self.num_warned = 0
 
     def of(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """Yield ``findings``, each written down before it is shown."""
-        with ExitStack() as stack:
-            file: TextIO | None = None
-            for finding in findings:
-                self.num_files += 1
-                self.num_warned += bool(finding.ok and finding.warnings)
-                if not finding.ok:
-                    self.num_bad += 1
-                    if file is None:
-                        file = stack.enter_context(self.jsonl.open("w", encoding="utf-8"))
-                    file.write(json.dumps(finding.to_json(), allow_nan=False) + "\n")
-                    file.flush()
-                yield finding
+        """Yield ``findings``."""
+        for finding in findings:
+            self.num_files += 1
+            self.num_warned += bool(finding.ok and finding.warnings)
+            if not finding.ok:
+                self.bad.append(finding)
+            yield finding
 
-    def lines(self) -> Iterator[str]:
+    def write(self) -> bool:
+        """Write the list if there is anything to list; return whether that did not fail."""
+        if not self.bad:
+            return True
+        records = [json.dumps(finding.to_json(), allow_nan=False) for finding in self.bad]
+        try:
+            write_whole(self.jsonl, "\n".join(records) + "\n")
+        except OSError as error:
+            why = f"the list of the broken ones cannot be written ({error.strerror})"
+            complain(f"{self.jsonl}: {why}", hint="name another place with --jsonl FILE")
+            return False
+        return True
+
+    def lines(self, *, written: bool) -> Iterator[str]:
         """Yield the summary."""
         warned = f", {self.num_warned:,} usable with a warning" if self.num_warned else ""
-        yield f"{count(self.num_files, 'file')} examined, {self.num_bad:,} broken{warned}."
+        yield f"{count(self.num_files, 'file')} examined, {len(self.bad):,} broken{warned}."
         listed = clean(str(self.jsonl))
-        if self.num_bad:
-            yield f"The broken ones are listed in {listed}."
+        if self.bad:
+            if written:
+                yield f"The broken ones are listed in {listed}."
         elif self.jsonl.exists():
             yield f"{listed} is of an earlier run."
 
 
 def show(findings: Iterable[Finding], names: Names, tally: Tally) -> None:
-    """Print a row for each file that is broken or has a warning, then the summary."""
+    """Print a row for each file that is broken or has a warning."""
     from rich.text import Text
 
     from foveal.cli.progress import tracked
@@ -96,7 +114,5 @@ def show(findings: Iterable[Finding], names: Names, tally: Tally) -> None:
             rows.show(name, trouble(finding.path, finding.message, finding.hint))
         for warning in finding.warnings:
             rows.show(name, Text(f"warning: {clean(warning)}", style="yellow"))
-    if tally.num_bad or tally.num_warned:
+    if tally.bad or tally.num_warned:
         out.print()
-    for line in tally.lines():
-        out.print(Text(line))

@@ -33,6 +33,10 @@ class Names:
         yield from self._known
         yield from self._rest
 
+    def known(self) -> list[str]:
+        """Return the names known so far that may be read."""
+        return [name for name in self._known if isinstance(name, str)]
+
     def longest(self) -> int:
         """Return the length of the longest name known so far."""
-        return max((len(name) for name in self._known if isinstance(name, str)), default=0)
+        return max(map(len, self.known()), default=0)

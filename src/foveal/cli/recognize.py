@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from foveal.cli.guard import FAILED, OK, USAGE, complain, stop_at_once
+from foveal.cli.output import output_path, write_whole
 from foveal.cli.text import clean
 
 if TYPE_CHECKING:
@@ -37,11 +38,11 @@ class Options:
 
 def run(inputs: list[str], options: Options) -> int:
     """Recognise what ``inputs`` name and return the exit code."""
-    page = None if options.explain is None else page_path(options.explain)
     from foveal.cli.names import Names
 
     with stop_at_once():
         names = Names(inputs)
+        page = None if options.explain is None else page_path(options.explain, names.known())
         if names.nothing:
             complain("no input", hint="name a file, a folder, a pattern or a URL")
             return USAGE
@@ -54,13 +55,13 @@ def run(inputs: list[str], options: Options) -> int:
         return code
 
 
-def page_path(name: str) -> Path:
+def page_path(name: str, inputs: Iterable[str] = ()) -> Path:
     """Return the path of the page asked for, before work is spent on what it would show.
 
     Raises:
-        InputError: its folder is not there.
+        InputError: its folder is not there, or a file would be lost that is no page.
     """
-    page = Path(name)
+    page = output_path(name, suffixes=(".html", ".htm"), inputs=inputs)
     if page.is_dir() or not page.parent.is_dir():
         from foveal.api import InputError
 
@@ -79,9 +80,9 @@ def keep(results: Iterable[Result], kept: list[Result]) -> Iterator[Result]:
 
 def write_explanation(results: list[Result], page: Path) -> None:
     """Write the page about ``results`` and say where it is."""
-    from foveal.explain import write_page
+    from foveal.explain import page as page_about
 
-    write_page(results, page)
+    write_whole(page, page_about(results))
     print(f"Page: {clean(str(page))}", file=sys.stderr)
 
 
