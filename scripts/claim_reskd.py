@@ -40,12 +40,15 @@ probabilities do, is reported.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +56,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from foveal.bundle import Bundle
+from foveal.bundle import Bundle, MacTable
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import OnnxRunner, Runner
 from foveal.engine.torch_runner import TorchRunner
@@ -76,11 +79,14 @@ RESULT = Path("results/reskd/distillation.json")
 BUNDLE = Path("results/reskd/tiny.foveal")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Scores:
-    """What one way of answering got right, and its mean bill in multiply-accumulates."""
+    """What one way of answering got right, and its bill in multiply-accumulates.
 
-    calibration: float
+    Only the students that are chosen among are measured on ``calibration``.
+    """
+
+    calibration: float | None
     test: float
     macs: int
 
@@ -147,9 +153,14 @@ def answers(runner: Runner, cfg: Config, made: HaystackSet) -> tuple[Array, int]
 def torch_runner(classifier: Classifier, cfg: Config) -> Runner:
     """Return a runner of ``classifier`` as the part of ``cfg``."""
     (spec,) = protocol.parts(cfg)
-    part = Student(classifier)
-    macs = count_part(export_part(part, spec), spec)
-    return TorchRunner({spec.name: part}, {spec.name: spec}, {spec.name: macs})
+    return TorchRunner({spec.name: Student(classifier)}, {spec.name: spec}, {spec.name: macs(cfg)})
+
+
+@cache
+def macs(cfg: Config) -> MacTable:
+    """Return what the part of ``cfg`` costs, counted from its exported graph."""
+    (spec,) = protocol.parts(cfg)
+    return count_part(export_part(Student(Network(cfg).student), spec), spec)
 
 
 def measure(classifier: Classifier, cfg: Config, sets: Mapping[str, HaystackSet]) -> Scores:
@@ -159,27 +170,28 @@ def measure(classifier: Classifier, cfg: Config, sets: Mapping[str, HaystackSet]
     for split, made in sets.items():
         probs, bill = answers(runner, cfg, made)
         found[split] = float(np.mean(probs.argmax(axis=1) == made.labels))
-    return Scores(found["calibration"], found["test"], bill)
+    return Scores(calibration=found.get("calibration"), test=found["test"], macs=bill)
 
 
-def measure_seed(seed: int, cfg: Config) -> tuple[dict[str, Scores], dict[float, Classifier]]:
+def measure_seed(seed: int, *, cfg: Config) -> tuple[dict[str, Scores], dict[float, Classifier]]:
     """Train on one seed and return every way of answering, and the taught students."""
     train = sample(PRESET, split="train", count=COUNTS["train"], seed=seed)
-    sets = {
+    both = {
         split: sample(PRESET, split=split, count=COUNTS[split], seed=seed)
         for split in ("calibration", "test")
     }
+    test = {"test": both["test"]}
     data = ArrayData({"frames": train.frames, "label": train.labels})
     teacher, student, taught = train_all(cfg, data, seed=seed)
     full = replace(cfg, canvas=cfg.train_canvas)
     scores = {
-        "teacher_full": measure(teacher, full, sets),
-        "teacher_one_frame": measure(teacher, replace(full, num_frames=1), sets),
-        "teacher_small": measure(teacher, cfg, sets),
-        "student_alone": measure(student, cfg, sets),
+        "teacher_full": measure(teacher, full, test),
+        "teacher_one_frame": measure(teacher, replace(full, num_frames=1), test),
+        "teacher_small": measure(teacher, cfg, test),
+        "student_alone": measure(student, cfg, test),
     }
     for weight, one in taught.items():
-        scores[f"distilled_{weight:g}"] = measure(one, cfg, sets)
+        scores[f"distilled_{weight:g}"] = measure(one, cfg, both)
     for name, score in scores.items():
         print(f"seed {seed}: {name:18} {score.test:.3f} {score.macs / 1e6:.2f} M", file=sys.stderr)
     return scores, taught
@@ -229,7 +241,7 @@ def summary(by_seed: list[dict[str, Scores]]) -> dict[str, Any]:
             "test": [scores[name].test for scores in by_seed],
             "test_mean": statistics.mean(scores[name].test for scores in by_seed),
             "test_std": statistics.stdev(scores[name].test for scores in by_seed),
-            "calibration_mean": statistics.mean(scores[name].calibration for scores in by_seed),
+            "calibration": [scores[name].calibration for scores in by_seed],
             "macs": by_seed[0][name].macs,
         }
         for name in by_seed[0]
@@ -238,15 +250,19 @@ def summary(by_seed: list[dict[str, Scores]]) -> dict[str, Any]:
 
 def main() -> None:
     """Train and measure every seed, choose the weight, write result and bundle."""
-    torch.set_num_threads(1)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--processes", type=int, default=1, help="seeds at a time")
+    processes = parser.parse_args().processes
     cfg = protocol.tiny(num_classes=PRESET.num_classes)
-    by_seed, first_taught = [], {}
-    for seed in SEEDS:
-        scores, taught = measure_seed(seed, cfg)
-        by_seed.append(scores)
-        first_taught = first_taught or taught
-    found = summary(by_seed)
-    best = max(WEIGHTS, key=lambda w: (found[f"distilled_{w:g}"]["calibration_mean"], -w))
+    with ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=torch.set_num_threads, initargs=(1,)
+    ) as pool:
+        done = list(pool.map(partial(measure_seed, cfg=cfg), SEEDS))
+    first_taught = done[0][1]
+    found = summary([scores for scores, _ in done])
+    best = max(
+        WEIGHTS, key=lambda w: (statistics.mean(found[f"distilled_{w:g}"]["calibration"]), -w)
+    )
     chosen, alone = found[f"distilled_{best:g}"], found["student_alone"]
     gains = [a - b for a, b in zip(chosen["test"], alone["test"], strict=True)]
     cost = chosen["macs"] / found["teacher_full"]["macs"]
