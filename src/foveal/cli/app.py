@@ -425,8 +425,9 @@ COMMANDS = (
         name="demo",
         summary="Draw a one-minute clip and recognise it.",
         about="Shows when each drawn object was found, where Foveal looked, and the bill beside\n"
-        "that of looking at everything. Needs no file and no network.\n\n"
-        "Exit code: 0 if every drawn object was found, 1 if one was not.",
+        "that of looking at everything; then short clips in which it is known where to\n"
+        "look, each by a system trained on such. Needs no file and no network.\n\n"
+        "Exit code: 0 if every drawn object was found and every clip named, else 1.",
         examples=("foveal demo", "foveal demo --keep . --explain demo.html"),
         options=_demo_options,
         run=_demo,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from foveal.api import Comparison
-    from foveal.demo import DemoObject
-    from foveal.records import Label
+    from foveal.demo import DemoObject, Needle, Task
+    from foveal.records import Label, Prediction
 
 STRIP_COLUMNS = 60
 FOUND_SHARE = 0.5
@@ -27,7 +28,7 @@ def run(*, keep: str | None, explain: str | None) -> int:
     """Draw the clip, recognise it, show both, and return the exit code."""
     from foveal.api import load
     from foveal.cli.recognize import page_path, write_explanation
-    from foveal.demo import make_demo_clip
+    from foveal.demo import make_demo_clip, working_tasks
 
     page = None if explain is None else page_path(explain)
     with TemporaryDirectory(prefix="foveal-") as temporary:
@@ -40,9 +41,64 @@ def run(*, keep: str | None, explain: str | None) -> int:
         drawn = make_demo_clip(clip)
         comparison = model.compare(clip)
         code = show(drawn, comparison, kept=None if keep is None else clip)
+        searches = [search(task, folder) for task in working_tasks()]
+        code = max([code, *(show_search(found) for found in searches)])
         if page is not None:
-            write_explanation([comparison], page)
+            write_explanation([comparison, *(found.prediction for found in searches)], page)
     return code
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Search:
+    """A clip of Haystack and what was made of it."""
+
+    task: Task
+    needle: Needle
+    prediction: Prediction
+
+
+def search(task: Task, folder: Path) -> Search:
+    """Write the clip of ``task`` into ``folder`` and recognise it."""
+    from foveal.api import Model
+    from foveal.bundle import Bundle
+    from foveal.demo import make_needle_clip
+
+    clip = folder / f"{task.preset}.mp4"
+    needle = make_needle_clip(task, clip)
+    prediction = Model(Bundle.open(task.bundle)).recognize(clip)
+    return Search(task=task, needle=needle, prediction=prediction)
+
+
+def show_search(found: Search) -> int:
+    """Print where the evidence was, where the system looked, and return the exit code."""
+    from rich.text import Text
+
+    from foveal.cli.terminal import console_on
+    from foveal.cli.text import clean, count, percent
+
+    needle, trace = found.needle, found.prediction.trace
+    focused, hits = needle.focused(trace), needle.found(trace)
+    (answer,) = found.prediction.predictions
+    right = answer.label == needle.label
+    out = console_on(sys.stdout)
+    out.print(
+        Text(
+            f"\nHaystack {found.task.preset}: {count(needle.num_frames, 'frame')}, of which "
+            f"{len(needle.frames)} show {clean(needle.label)!r}; searched by {found.task.system}"
+        )
+    )
+    for name, frames, mark in (("evidence", needle.frames, "#"), ("focused on", focused, "^")):
+        cells = "".join(mark if i in frames else "." for i in range(needle.num_frames))
+        out.print(Text(f" {name:<10}|{cells}|"))
+    out.print(
+        Text(
+            f"Seen closely: {len(hits)} of {len(needle.frames)}, with "
+            f"{count(len(focused), 'frame')}. Answer: {clean(answer.label)!r} "
+            f"({percent(answer.prob)}), {'right' if right else 'wrong'}.",
+            style="green" if right else "red",
+        )
+    )
+    return OK if right else FAILED
 
 
 def show(drawn: Sequence[DemoObject], comparison: Comparison, *, kept: Path | None) -> int:

@@ -123,7 +123,12 @@ def _written(place: Path, made: HaystackSet, index: int, name: str) -> dict[str,
 
 
 def write_clip(
-    path: Path, frames: NDArray[np.uint8], *, fps: int, sound: Floats | None, sound_rate: int
+    path: str | os.PathLike[str],
+    frames: NDArray[np.uint8],
+    *,
+    fps: int,
+    sound: Floats | None,
+    sound_rate: int,
 ) -> None:
     """Write frames uint8 (T,3,H,W), enlarged by a whole even number, as an MP4 file."""
     scale = enlargement(frames.shape[-1])
