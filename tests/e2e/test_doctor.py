@@ -6,10 +6,12 @@ import json
 import re
 from pathlib import Path
 
+import av
 import pytest
 
 from foveal.cli.app import main
 from tests.e2e.conftest import Folder, records
+from tests.helpers_video import make_clip
 
 Capture = pytest.CaptureFixture[str]
 
@@ -88,3 +90,27 @@ def test_the_list_replaces_no_video_and_no_other_file(
     assert (captured.out, captured.err.count("\n")) == ("", 1)
     assert f"{out}: this file is there and does not end in .jsonl or .json" in captured.err
     assert Path(out).read_bytes() == b"precious"
+
+
+def test_half_a_file_is_broken_and_a_damaged_one_is_told_of_full(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    start_first = {"movflags": "faststart"}
+    half, damaged = tmp_path / "half.mp4", tmp_path / "damaged.mp4"
+    for path in (half, damaged):
+        make_clip(path, gop=60, options={"bf": "0"}, container_options=start_first)
+    data = half.read_bytes()
+    half.write_bytes(data[: len(data) // 2])
+    assert main(["doctor", str(half), "--workers", "1"]) == 1
+    (line,) = Path("bad.jsonl").read_text().splitlines()
+    assert json.loads(line)["error"]["kind"] == "truncated"
+    assert "--full" not in capsys.readouterr().out
+    spoilt = bytearray(damaged.read_bytes())
+    with av.open(str(damaged)) as container:
+        begin, end = [packet.pos for packet in container.demux(video=0)][30:50:19]
+    assert begin is not None
+    assert end is not None
+    spoilt[begin:end] = bytes(end - begin)
+    damaged.write_bytes(spoilt)
+    assert main(["doctor", str(damaged), "--workers", "1"]) == 0
+    assert "--full decodes all of them.\n" in capsys.readouterr().out

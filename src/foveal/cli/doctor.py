@@ -52,7 +52,7 @@ def run(paths: list[str], options: Options) -> int:
             raise
         written = tally.write()
         if not options.json:
-            for line in tally.lines(written=written):
+            for line in tally.lines(written=written, full=options.full):
                 print(line)
         return FAILED if tally.bad else OK
 
@@ -87,7 +87,7 @@ class Tally:
             return False
         return True
 
-    def lines(self, *, written: bool) -> Iterator[str]:
+    def lines(self, *, written: bool, full: bool) -> Iterator[str]:
         """Yield the summary."""
         warned = f", {self.num_warned:,} usable with a warning" if self.num_warned else ""
         yield f"{count(self.num_files, 'file')} examined, {len(self.bad):,} broken{warned}."
@@ -97,6 +97,8 @@ class Tally:
                 yield f"The broken ones are listed in {listed}."
         elif self.jsonl.exists():
             yield f"{listed} is of an earlier run."
+        if self.num_warned and not full:
+            yield "Only a few pictures of each file were decoded; --full decodes all of them."
 
 
 def show(findings: Iterable[Finding], names: Names, tally: Tally) -> None:

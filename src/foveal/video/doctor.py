@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Iterator
 from concurrent.futures import BrokenExecutor, Future
@@ -11,11 +12,13 @@ from typing import TYPE_CHECKING
 
 from foveal.records import SCHEMA_VERSION
 from foveal.types import Canvas, FovealError, Look, Plan
-from foveal.video.errors import CrashedError, VideoError, shown
+from foveal.video.errors import CrashedError, TruncatedError, VideoError, shown
 from foveal.video.file_source import available_cores
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
+
+    from foveal.video.file_source import FileSource
 
 _CHECK_CANVAS = Canvas(height=32, width=32)
 _AHEAD = 4
@@ -72,7 +75,7 @@ def examine(path: str, *, full: bool = False) -> Finding:
 
     Args:
         path: file or URL.
-        full: decode every frame instead of the first, middle and last keyframe.
+        full: decode every frame instead of a few keyframes and the last group of pictures.
     """
     from foveal.video.file_source import FileSource
 
@@ -83,12 +86,58 @@ def examine(path: str, *, full: bool = False) -> Finding:
             times = tuple(dict.fromkeys((0.0, length / 2, length)))
             source.plan(Plan(times=times, keyframes=True))
             source.look(Look(times=times, view=_CHECK_CANVAS))
+            _check_end(path, source)
             found = [*source.warnings, *(_decode_all(path) if full else ())]
             return Finding(path=path, kind="ok", warnings=tuple(found))
         finally:
             source.close()
     except FovealError as error:
         return Finding.of(path, error)
+
+
+def _check_end(path: str, source: FileSource) -> None:
+    """Raise :class:`TruncatedError` if the last pictures that the header promises are not there."""
+    end, stated = source.early_end_seconds(), source.info.duration_seconds
+    if end is not None and _lasts_until(path, end) + source.end_slack_seconds < stated:
+        raise TruncatedError(
+            f"{shown(path)}: cut off, the last picture that can be decoded is at {end:.2f} s of "
+            f"{stated:.2f} s",
+            hint="copy or download it again",
+        )
+
+
+def _lasts_until(path: str, last: float) -> float:
+    """Return the second until which there is something in the file, decodable or not.
+
+    The picture at ``last`` may be meant to stand for long, what follows it may be damaged and
+    all the same there, and sound may go on after the pictures; that counts only where the file
+    states one length for everything in it. Pictures of zeros were never filled in.
+    """
+    import av
+    from av.stream import Discard
+
+    from foveal.video.opening import open_video
+    from foveal.video.timeline import read_timeline
+
+    opened = open_video(path)
+    try:
+        timeline, stream = read_timeline(opened), opened.stream
+        sounds = () if stream.duration else opened.container.streams.audio
+        for sound in sounds:
+            sound.discard = Discard.default
+        with contextlib.suppress(av.FFmpegError):  # it is read from where it is, then
+            opened.container.seek(timeline.ticks(last), stream=stream)
+        zero, until = timeline.origin * timeline.time_base, last
+        with contextlib.suppress(av.FFmpegError):  # an unreadable rest is the end
+            for packet in opened.container.demux(stream, *sounds):
+                if packet.pts is None or packet.is_corrupt:
+                    continue
+                if packet.stream.index != stream.index or any(bytes(packet)):
+                    end = (packet.pts + (packet.duration or 0)) * packet.time_base - zero
+                    until = max(until, float(end))
+        return until
+    finally:
+        opened.close()
 
 
 def _decode_all(path: str) -> Iterator[str]:
@@ -110,10 +159,10 @@ def _decode_all(path: str) -> Iterator[str]:
             frames += len(pictures)
             damaged += sum(picture.is_corrupt for picture in pictures)
         if damaged:
-            yield f"{damaged} pictures are damaged"
+            yield f"{damaged:,} {'picture is' if damaged == 1 else 'pictures are'} damaged"
         stated = opened.stream.frames
         if frames + 1 < stated:  # one may be lost to packing
-            yield f"{frames} of {stated} pictures can be decoded"
+            yield f"{frames:,} of {stated:,} pictures can be decoded"
     finally:
         opened.close()
 
@@ -130,7 +179,7 @@ def doctor(
     Args:
         paths: files and URLs, or pairs (name, error) as :func:`foveal.video.expand` yields.
         workers: processes; None takes the CPUs.
-        full: decode every frame instead of the first, middle and last keyframe.
+        full: decode every frame instead of a few keyframes and the last group of pictures.
     """
     count = workers or available_cores()
     if count < 1:

@@ -132,6 +132,26 @@ class FileSource:
         self._note_early_end(max(look.times))
         return np.stack([row for row in rows if row is not None]), tuple(seconds)
 
+    def early_end_seconds(self) -> float | None:
+        """Decode the last pictures; return the time of the last one if the stated end is far off.
+
+        It replaces the plan. A file that can only be read from its start is not: then None.
+
+        Raises:
+            VideoError: no frame of the file can be decoded.
+        """
+        if not self._timeline.seekable:
+            return None
+        stated = self._info.duration_seconds
+        self.plan(Plan(times=(stated,)))
+        self.look(Look(times=(stated,), view=Canvas(height=32, width=32)))
+        return self._early_end(stated)
+
+    @property
+    def end_slack_seconds(self) -> float:
+        """How far before the stated end the last picture may be."""
+        return max(_EARLY_END_SECONDS, 2 / self._info.fps if self._info.fps else 0.0)
+
     def close(self) -> None:
         """Let go of files and memory; safe to call twice."""
         if not self._closed:
@@ -189,16 +209,21 @@ class FileSource:
     def _note_early_end(self, asked: float) -> None:
         if self._exact.damaged:
             self._warn("some pictures are damaged; the frames before them were used instead")
+        end = self._early_end(asked)
+        if end is not None:
+            self._warn(
+                f"the last picture that can be decoded is at {end:.2f} s of "
+                f"{self._info.duration_seconds:.2f} s; it stands for what comes after"
+            )
+
+    def _early_end(self, asked: float) -> float | None:
+        """Return when the last picture is, if both ``asked`` and the stated end are far after."""
         last = self._exact.last_stamp
         if last is None:
-            return
-        end, stated = self._timeline.seconds(last), self._info.duration_seconds
-        slack = max(_EARLY_END_SECONDS, 2 / self._info.fps if self._info.fps else 0.0)
-        if asked > end + slack and stated > end + slack:
-            self._warn(
-                f"the last picture that can be decoded is at {end:.2f} s of {stated:.2f} s; "
-                "it stands for what comes after"
-            )
+            return None
+        end = self._timeline.seconds(last)
+        after = min(asked, self._info.duration_seconds)
+        return end if after > end + self.end_slack_seconds else None
 
     def _warn(self, line: str) -> None:
         if line not in self._warnings:

@@ -7,9 +7,11 @@ import os
 import signal
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 
-from foveal.video import Finding, NothingFoundError, doctor, write_bad
+from foveal.video import Finding, NothingFoundError, doctor, probe, write_bad
 from foveal.video import doctor as doctor_function
 from foveal.video.doctor import examine
 from tests.helpers_video import make_clip
@@ -50,9 +52,7 @@ def test_a_crash_costs_one_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_full_checks_find_what_a_quick_look_misses(tmp_path: Path) -> None:
-    import av
-
-    path = Path(make_clip(tmp_path / "a.mp4", num_frames=96, gop=96, options={"bf": "0"}))
+    path = Path(make_clip(tmp_path / "a.mp4", num_frames=96, gop=24, options={"bf": "0"}))
     data = bytearray(path.read_bytes())
     with av.open(str(path)) as container:
         packets = list(container.demux(video=0))
@@ -64,6 +64,50 @@ def test_full_checks_find_what_a_quick_look_misses(tmp_path: Path) -> None:
     assert examine(str(path)).warnings == ()
     assert any("damaged" in line for line in examine(str(path), full=True).warnings)
     assert examine(make_clip(tmp_path / "b.mp4"), full=True).warnings == ()
+
+
+@pytest.mark.parametrize("percent", [30, 50, 80, 95])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_download_that_stopped_is_truncated(tmp_path: Path, name: str, percent: int) -> None:
+    start_first = {"movflags": "faststart"} if name == "a.mp4" else None
+    path = Path(make_clip(tmp_path / name, num_frames=250, gop=25, container_options=start_first))
+    assert examine(str(path)) == Finding(path=str(path), kind="ok")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) * percent // 100])
+    found = examine(str(path))
+    assert found.kind == "truncated"
+    assert "the last picture that can be decoded is at" in found.message
+    assert "of 10.00 s" in found.message
+
+
+def test_a_file_whose_end_was_never_filled_is_truncated(tmp_path: Path) -> None:
+    start_first = {"movflags": "faststart"}
+    path = Path(
+        make_clip(tmp_path / "a.mp4", num_frames=250, gop=25, container_options=start_first)
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    assert examine(str(path)).kind == "truncated"
+
+
+def test_a_last_picture_that_stands_for_long_is_no_fault(tmp_path: Path) -> None:
+    usual = make_clip(tmp_path / "usual.mp4", options={"bf": "0"})
+    path = str(tmp_path / "long.mp4")
+    with av.open(usual) as before, av.open(path, "w") as after:
+        copy = after.add_stream_from_template(before.streams.video[0])
+        packets = [packet for packet in before.demux(video=0) if packet.size]
+        packets[-1].duration *= 100
+        for packet in packets:
+            packet.stream = copy
+            after.mux(packet)
+    assert probe(path).duration_seconds > probe(usual).duration_seconds + 3.9
+    assert examine(path) == Finding(path=path, kind="ok")
+
+
+def test_sound_that_goes_on_after_the_pictures_is_no_fault(tmp_path: Path) -> None:
+    sound = np.zeros(16000 * 8, np.float32)
+    path = Path(make_clip(tmp_path / "a.mkv", num_frames=50, gop=25, sound=sound))
+    assert examine(str(path)).kind == "ok"
 
 
 def test_records_have_the_shape_of_the_others() -> None:
