@@ -32,6 +32,11 @@ exits leave at the same exits in the same numbers, samples drawn at random (mean
 The target is met if, for every seed, the accuracy on *test* is at most 3 points below that of the
 last prefix and above that of random exits. 200 samples also go through the executor with the exit
 rule: exit, class and billed cost must be those computed from stored logits.
+Added after the first numbers: on this preset the first answer is right in 99 of 100 clips, so that
+exits have little to lose. The same networks are therefore judged in the same way on *faint* clips
+as well (contrast 6 to 24 instead of 15 to 60, chosen by looking at *calibration* of seed 0, where
+prefixes are 79 to 99 % right); thresholds are solved on faint *calibration* clips. Nothing is
+trained for it.
 
 ablation. The same as ``policy`` for three trainings: as it is, without the random pass, and with
 the policy's gradient let into the glance. The default must not be more than one point worse than
@@ -49,7 +54,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,7 +66,7 @@ from torch import Tensor, nn
 from foveal.cost.torch_counter import count_torch_macs
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.torch_runner import TorchRunner
-from foveal.haystack import HaystackSet, find, sample
+from foveal.haystack import HaystackSet, Preset, find, sample
 from foveal.recipe import Batch, Loss
 from foveal.results import write_result
 from foveal.sampling.budget import exit_curve, exit_indices, rule_of
@@ -81,6 +86,8 @@ CALIBRATION, TEST = 1_000, 2_000
 NEAR_PX = 8.0
 RS = np.arange(1, 79) / 20
 MAX_COST = 0.5
+MAX_LOSS = 0.03
+FAINT = (6.0, 24.0)
 RANDOM_DRAWS = 100
 EXECUTED = 200
 CHUNK = 250
@@ -296,16 +303,17 @@ def measure_policy(out: Path) -> None:
 
 def measure_exits(out: Path) -> None:
     """Train three seeds on eight frames and judge when they stop."""
-    rows, curves = [], []
     task = find("fine-object-8-v1")
+    faint = replace(task, name="fine-object-8-v1-faint", contrast=FAINT)
+    rows: dict[str, list[dict[str, float]]] = {"plain": [], "faint": []}
+    curves: dict[str, list[list[dict[str, float]]]] = {"plain": [], "faint": []}
     for seed in SEEDS:
         trained = train(task.name, seed, out / f"exits-{seed}.safetensors")
-        row, curve = judge_exits(trained)
-        rows.append(row)
-        curves.append(curve)
-        _say(f"seed {seed}: {row}")
-    lost = [r["static_accuracy"] - r["exit_accuracy"] for r in rows]
-    beats = [r["exit_accuracy"] - r["random_exit_accuracy"] for r in rows]
+        for name, judged in (("plain", task), ("faint", faint)):
+            row, curve = judge_exits(trained, judged)
+            rows[name].append(row)
+            curves[name].append(curve)
+            _say(f"seed {seed} {name}: {row}")
     write_result(
         RESULTS / "exits.json",
         title="AdaFocusV2: accuracy when a sample stops as soon as it is sure",
@@ -313,24 +321,37 @@ def measure_exits(out: Path) -> None:
         "thresholds from a calibration split at no more than half of the static cost",
         seeds=SEEDS,
         threads=torch.get_num_threads(),
-        measured={
-            "by_seed": rows,
-            "over_seeds": summary(rows),
-            "points_lost_by_seed": [round(100 * x, 2) for x in lost],
-            "points_above_random_exits_by_seed": [round(100 * x, 2) for x in beats],
-            "curves_by_seed": curves,
-        },
+        measured={name: exit_figures(rows[name], curves[name]) for name in rows},
         claim={
             "text": "at half of the static cost at most 3 points are lost, and random exits "
             "in the same numbers lose more",
-            "holds": max(lost) <= 0.03 and min(beats) > 0,
+            "holds": all(
+                r["static_accuracy"] - r["exit_accuracy"] <= MAX_LOSS
+                and r["exit_accuracy"] > r["random_exit_accuracy"]
+                for r in rows["plain"]
+            ),
+            "why": "on plain clips the first answer is nearly always right; see faint",
         },
     )
 
 
-def judge_exits(trained: Trained) -> tuple[dict[str, float], list[dict[str, float]]]:
+def exit_figures(
+    rows: Sequence[Mapping[str, float]], curves: Sequence[Sequence[Mapping[str, float]]]
+) -> dict[str, Any]:
+    """Return what is written down of one kind of clips."""
+    lost = [r["static_accuracy"] - r["exit_accuracy"] for r in rows]
+    beats = [r["exit_accuracy"] - r["random_exit_accuracy"] for r in rows]
+    return {
+        "by_seed": rows,
+        "over_seeds": summary(rows),
+        "points_lost_by_seed": [round(100 * x, 2) for x in lost],
+        "points_above_random_exits_by_seed": [round(100 * x, 2) for x in beats],
+        "curves_by_seed": curves,
+    }
+
+
+def judge_exits(trained: Trained, task: Preset) -> tuple[dict[str, float], list[dict[str, float]]]:
     """Return the figures at half of the cost, and the whole curve on *test*."""
-    task = find("fine-object-8-v1")
     sets = {
         split: sample(task, split=split, count=count, seed=trained.seed)
         for split, count in (("calibration", CALIBRATION), ("test", TEST))
