@@ -39,6 +39,7 @@ class Task:
 
 
 TASKS: tuple[Task, ...] = (
+    # At most one a system, between its marks, so that it goes when the system is removed.
     # system: ocsampler
     Task(system="ocsampler", preset="salient-frames-v1", number=4),
     # end of system
