@@ -15,7 +15,7 @@ of ``test``. The recipe is ``foveal.systems.adafocus_v2.recipe.tiny``: 1,200 ste
 of two frames, 600 steps on 3,600 samples of eight. Whatever in it was tried out was tried with
 seeds from 100 on.
 
-policy. One trained network, looking at one square a frame in five ways, at the same cost: where
+policy. One trained network, looking at one square a frame in four ways, at the same cost: where
 the policy says; at random (uniform, drawn once a frame); at the centre; at the object (the square
 whose centre is nearest to the object's: the oracle). Beside them, at another cost: the glance's
 own head, the mean of its probabilities over frames; and dense, sixteen squares that tile each
@@ -268,7 +268,7 @@ def measure_policy(out: Path) -> None:
         RESULTS / "policy.json",
         title="AdaFocusV2: accuracy of one square a frame, by who places it",
         protocol="scripts/claim_adafocus_v2.py (policy): Haystack fine-object-v1, three seeds, one "
-        "network looking in five ways at equal multiply-accumulates",
+        "network looking in four ways at equal multiply-accumulates",
         seeds=SEEDS,
         threads=torch.get_num_threads(),
         measured={

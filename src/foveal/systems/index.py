@@ -80,6 +80,7 @@ PAPERS: tuple[System, ...] = (
         question="which region?",
         paper="Wang et al., CVPR 2022, arXiv 2112.14238",
         licence=NO_LICENCE,
+        status="working",
     ),
     System(
         name="adafocus_v3",
