@@ -16,7 +16,7 @@ from foveal.bundle import Bundle, MacTable, look_up_macs
 from foveal.types import Array, FovealError, PartSpec
 
 if TYPE_CHECKING:
-    import onnxruntime  # type: ignore[import-untyped]
+    import onnxruntime
 
 
 class Runner(Protocol):

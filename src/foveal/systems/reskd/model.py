@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
-from torchvision.models.video.swin_transformer import (  # type: ignore[import-untyped]
+from torch.nn import functional
+from torchvision.models.video.swin_transformer import (
     SwinTransformer3d,
     swin3d_b,
     swin3d_s,
@@ -117,7 +117,9 @@ def resize(maps: Tensor, size: tuple[int, int]) -> Tensor:
     """
     if maps.shape[3:] == size:
         return maps
-    flat = F.interpolate(maps.flatten(1, 2), size=size, mode="bilinear", align_corners=False)
+    flat = functional.interpolate(
+        maps.flatten(1, 2), size=size, mode="bilinear", align_corners=False
+    )
     return flat.reshape(*maps.shape[:3], *size)
 
 

@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F  # noqa: N812 - its usual name
+from torch.nn import functional
 
 from foveal.recipe import Batch, Group, Loss, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.reskd import protocol
@@ -39,7 +39,7 @@ def classification_loss(logits: Tensor, labels: Tensor) -> Tensor:
             clip with two labels counts twice, as in the official code.
     """
     if labels.ndim == 1:
-        return F.cross_entropy(logits, labels)
+        return functional.cross_entropy(logits, labels)
     return -(labels * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
@@ -49,7 +49,7 @@ def feature_loss(upsampled: Tensor, teacher_map: Tensor, *, weight: float) -> Te
     >>> feature_loss(torch.zeros(1, 2, 1, 3, 3), torch.full((1, 2, 1, 3, 3), 0.5), weight=100.0)
     tensor(25.)
     """
-    return weight * F.mse_loss(upsampled, teacher_map)
+    return weight * functional.mse_loss(upsampled, teacher_map)
 
 
 def logit_map_loss(
