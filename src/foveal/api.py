@@ -27,6 +27,7 @@ from foveal.systems import index
 from foveal.systems.baselines import protocol as baselines
 from foveal.types import ActionSegments, Answer, Array, ClipInfo, FovealError, Reference, Source
 from foveal.video import available_cores, open_source
+from foveal.video.errors import public
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -268,7 +269,7 @@ class Model:
 def _job(source: str | os.PathLike[str] | Source, start: Callable[[ClipInfo], Steps]) -> Job:
     if isinstance(source, (str, os.PathLike)):
         path = os.fspath(source)
-        return Job(name=path, open=partial(open_source, path), steps=start)
+        return Job(name=public(path), open=partial(open_source, path), steps=start)
     if not isinstance(source, Source):
         raise InputError(
             f"cannot look at a {type(source).__name__}",

@@ -143,6 +143,7 @@ def compared(model: Model, paths: Iterable[str], *, top_k: int) -> Iterator[Comp
     """Yield each file beside its dense reference, one after the other."""
     from foveal.api import SampleError
     from foveal.records import Failure
+    from foveal.video.errors import public
 
     for path in paths:
         try:
@@ -150,7 +151,7 @@ def compared(model: Model, paths: Iterable[str], *, top_k: int) -> Iterator[Comp
         except SampleError as error:
             yield error.failure
         except Exception as error:  # one file must not end the others
-            yield Failure.unexpected(path, error)
+            yield Failure.unexpected(public(path), error)
 
 
 def prediction_of(result: Prediction | Comparison) -> Prediction:

@@ -137,7 +137,7 @@ def _section(
     names = _class_names(prediction)
     shown = select(story.frames)
     pictures = take(
-        prediction.path,
+        prediction.clip.name,  # the path may lack the password of a URL
         prediction.clip,
         [frame.seconds for frame in shown],
         budget=budget,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from foveal.records import SCHEMA_VERSION
 from foveal.types import Canvas, FovealError, Look, Plan
-from foveal.video.errors import CrashedError, TruncatedError, VideoError, shown
+from foveal.video.errors import CrashedError, TruncatedError, VideoError, public, shown
 from foveal.video.file_source import available_cores
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Finding:
     """What is wrong with one file, if anything.
 
     Args:
-        path: as given.
+        path: as given, without the password that a URL may hold.
         kind: ``ok``, or the kind of the error.
         message: what is wrong; empty for ``ok``.
         hint: what to do; empty for ``ok``.
@@ -51,7 +51,7 @@ class Finding:
     @classmethod
     def of(cls, path: str, error: FovealError) -> Finding:
         """Return the finding that ``error`` means."""
-        return cls(path=path, kind=error.kind, message=error.message, hint=error.hint)
+        return cls(path=public(path), kind=error.kind, message=error.message, hint=error.hint)
 
     def to_json(self) -> dict[str, object]:
         """Return plain JSON data, shaped like a failed record."""
@@ -88,7 +88,7 @@ def examine(path: str, *, full: bool = False) -> Finding:
             source.look(Look(times=times, view=_CHECK_CANVAS))
             _check_end(path, source)
             found = [*source.warnings, *(_decode_all(path) if full else ())]
-            return Finding(path=path, kind="ok", warnings=tuple(found))
+            return Finding(path=public(path), kind="ok", warnings=tuple(found))
         finally:
             source.close()
     except FovealError as error:

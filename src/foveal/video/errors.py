@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 from foveal.types import FovealError
+
+_USER = re.compile(r"^([a-z][a-z0-9+.-]*://)[^/?#]*@", re.IGNORECASE)
+
+
+def public(name: str) -> str:
+    """Return ``name`` without the user and password that a URL may hold.
+
+    >>> public("https://me:secret@example.org/a.mp4")
+    'https://***@example.org/a.mp4'
+    """
+    return _USER.sub(r"\1***@", name)
 
 
 def shown(name: str) -> str:
-    r"""Return ``name`` fit for one line of a terminal: nothing unprintable is left in it.
+    r"""Return ``name`` fit for one line of a terminal: nothing unprintable or secret is in it.
 
     >>> print(shown("a\nb.mp4"))
     a\nb.mp4
     """
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in public(name))
 
 
 class VideoError(FovealError):

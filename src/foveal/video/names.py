@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TextIO
 
 from foveal.video.errors import NothingFoundError, VideoError, shown
@@ -21,9 +23,17 @@ SUFFIXES = frozenset({
 """What is taken for a video inside a folder; a file named directly is always tried."""
 
 
+_SCHEME = re.compile("[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+
 def is_url(name: str) -> bool:
     """Return whether ``name`` is fetched over the network (http or https)."""
     return name.lower().startswith(("http://", "https://"))
+
+
+def has_scheme(name: str) -> bool:
+    """Return whether ``name`` is written like a URL of any kind (``ftp://``, ``file://``)."""
+    return _SCHEME.match(name) is not None
 
 
 def expand(
@@ -32,8 +42,9 @@ def expand(
     """Yield the videos that ``inputs`` name, in order and as late as possible.
 
     A folder gives the video-like files below it, sorted, hidden ones left out; a pattern
-    (``*``, ``?``, ``[...]``, ``**``) the files it matches; ``-`` one name a line of
-    ``stdin``; anything else is given back as it is, so that opening it says what is wrong.
+    (``*``, ``?``, ``[...]``, ``**``) the files it matches; ``-`` the names in ``stdin``, one a
+    line, or ended by NULs if its first line holds one (``find -print0``); anything else is given
+    back as it is, so that opening it says what is wrong.
 
     Yields:
         a path or URL, or a pair (input, error) for an input that names nothing; the inputs
@@ -48,17 +59,25 @@ def expand(
             yield name
         elif os.path.isdir(name):
             yield from _or_error(name, _below(name), "this folder holds no video")
-        elif glob.has_magic(name) and not os.path.lexists(name):
+        elif glob.has_magic(name) and not has_scheme(name) and not os.path.lexists(name):
             yield from _or_error(name, _matches(name), "this pattern matches no video")
         else:
             yield name
 
 
 def _lines(stdin: TextIO) -> Iterator[str]:
-    for line in stdin:
-        name = line.rstrip("\r\n")
-        if name and name != "-":
-            yield name
+    first = stdin.readline()
+    rest = chain((first,), stdin)
+    names = _ended_by_nul(rest) if "\0" in first else (line.rstrip("\r\n") for line in rest)
+    return (name for name in names if name and name != "-")
+
+
+def _ended_by_nul(lines: Iterable[str]) -> Iterator[str]:
+    begun = ""
+    for line in lines:
+        *whole, begun = (begun + line).split("\0")
+        yield from whole
+    yield begun.rstrip("\r\n")  # the last one, if no NUL ends it
 
 
 def _or_error(

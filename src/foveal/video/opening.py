@@ -31,7 +31,7 @@ from foveal.video.errors import (
     shown,
 )
 from foveal.video.geometry import ASPECT_LIMITS, Orientation
-from foveal.video.names import is_url
+from foveal.video.names import has_scheme, is_url
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -170,6 +170,9 @@ def open_video(name: str, *, threads: int = 1) -> Opened:
 
 def check_file(path: str) -> None:
     """Raise the error that says why ``path`` is no readable, non-empty file, if it is none."""
+    if has_scheme(path) and not os.path.lexists(path):
+        hint = "download it first, or name the file without file://"
+        raise NetworkError(f"{shown(path)}: only http and https URLs can be read", hint=hint)
     try:
         status = os.stat(path)
         if stat.S_ISDIR(status.st_mode):
@@ -205,9 +208,7 @@ def _cannot_open(name: str, error: Exception) -> VideoError:
         if isinstance(error, (av.InvalidDataError, av.ArgumentError)):
             hint = "give the address of a video file, not of a page or a playlist"
             return NotVideoError(f"{shown(name)}: what the server sent is not a video", hint=hint)
-        reason = getattr(error, "strerror", None) or str(error)
-        hint = "check the address and the connection"
-        return NetworkError(f"{shown(name)}: cannot be fetched ({reason})", hint=hint)
+        return cannot_fetch(name, error)
     if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
         return _os_error(name, error)
     if looks_like_video(name):
@@ -216,6 +217,36 @@ def _cannot_open(name: str, error: Exception) -> VideoError:
         return TruncatedError(message, hint=hint)
     hint = "give a video file (a playlist or a still image is none)"
     return NotVideoError(f"{shown(name)}: not a video container", hint=hint)
+
+
+def cannot_fetch(name: str, error: Exception, *, begun: bool = False) -> NetworkError:
+    """Return what the error of a URL means.
+
+    Args:
+        name: the URL.
+        error: from FFmpeg.
+        begun: whether the file was open already.
+    """
+    import av
+
+    number = getattr(error, "errno", None)
+    hint = "check the address and the connection"
+    if isinstance(error, av.error.ExitError) or number == errno.ETIMEDOUT:
+        why = "the server did not send anything in time"
+        hint = "try again, or download it first"
+    elif number == errno.ENOSYS or (begun and number == errno.EIO):
+        why = "broke off while it was read"
+        if number == errno.ENOSYS:
+            why = "the server does not send single parts of a file"
+        hint = "download it first, or use a server that supports range requests"
+    elif number == errno.EIO:
+        why = "the server cannot be reached"
+    elif number == errno.ECONNREFUSED:
+        why = "the server refuses the connection"
+    else:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        why = f"broke off ({reason})" if begun else f"cannot be fetched ({reason})"
+    return NetworkError(f"{shown(name)}: {why}", hint=hint)
 
 
 def looks_like_video(path: str) -> bool:

@@ -175,7 +175,7 @@ def demuxed(opened: Opened) -> Iterator[Packet[VideoStream]]:
     """
     import av
 
-    from foveal.video.errors import NetworkError
+    from foveal.video.opening import cannot_fetch
 
     try:
         for packet in opened.container.demux(opened.stream):
@@ -185,9 +185,7 @@ def demuxed(opened: Opened) -> Iterator[Packet[VideoStream]]:
                 yield packet
     except (av.FFmpegError, OSError) as error:
         if is_url(opened.name):
-            reason = getattr(error, "strerror", None) or str(error)
-            hint = "check the connection and try again"
-            raise NetworkError(f"{shown(opened.name)}: broke off ({reason})", hint=hint) from error
+            raise cannot_fetch(opened.name, error, begun=True) from error
 
 
 def _index(opened: Opened, timeline: Timeline, first_key: Packet[VideoStream]) -> list[int] | None:

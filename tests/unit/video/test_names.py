@@ -23,7 +23,14 @@ def test_a_folder_gives_its_videos_sorted_without_hidden_ones(tree: Path) -> Non
 
 
 def test_files_urls_and_unknown_names_pass_as_they_are(tree: Path) -> None:
-    names = ["notes.txt", "https://example.org/*.mp4", "HTTP://x/y", "absent.mp4", "-y.mp4"]
+    names = [
+        "notes.txt",
+        "https://example.org/*.mp4",
+        "ftp://x/*.mp4",
+        "HTTP://x/y",
+        "absent.mp4",
+        "-y.mp4",
+    ]
     assert list(expand(names)) == names
     assert is_url("HTTPS://a/b")
     assert not is_url("http:.mp4")
@@ -47,6 +54,17 @@ def test_a_list_on_stdin(tree: Path) -> None:
     ]
     with pytest.raises(ValueError, match="stdin"):
         list(expand(["-"]))
+
+
+def test_a_list_ended_by_nuls(tree: Path) -> None:
+    lines = io.StringIO("b.mp4\0two\nlines.mp4\0\0sub\0-\0a.MKV\n")
+    assert list(expand(["-"], stdin=lines)) == ["b.mp4", "two\nlines.mp4", "sub/c.avi", "a.MKV"]
+
+
+@pytest.mark.parametrize("name", ["h/x\0y.mp4", "h*\0.mp4", "\0"])
+def test_a_name_that_cannot_be_one_is_an_error_of_its_own(tree: Path, name: str) -> None:
+    found = list(expand(["-"], stdin=io.StringIO(f"b.mp4\n{name}\na.MKV\n")))
+    assert (found[0], found[-1], len(found)) == ("b.mp4", "a.MKV", 3)
 
 
 def test_what_names_nothing_is_an_error_of_its_own_and_the_rest_goes_on(tree: Path) -> None:

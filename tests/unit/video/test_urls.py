@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from functools import partial
 from http.server import HTTPServer, SimpleHTTPRequestHandler
@@ -11,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from foveal.types import Canvas, Look, Plan
-from foveal.video import FileSource, VideoError, probe
+from foveal.video import FileSource, VideoError, opening, probe
+from foveal.video.doctor import examine
 from tests.helpers_video import make_clip, read_number
 
 CANVAS = Canvas(height=48, width=80)
@@ -22,7 +24,11 @@ class Handler(SimpleHTTPRequestHandler):
         """Stay quiet."""
 
     def do_GET(self) -> None:
-        if self.path == "/away":
+        if self.path == "/silent.mp4":
+            time.sleep(2)
+        elif self.path == "/locked.mp4":
+            self.send_error(401)
+        elif self.path == "/away":
             self.send_response(302)
             self.send_header("Location", "file:///etc/hostname")
             self.end_headers()
@@ -74,4 +80,38 @@ def test_what_cannot_be_fetched_says_why(server: str, path: str, kind: str) -> N
 def test_a_server_that_is_not_there() -> None:
     with pytest.raises(VideoError) as caught:
         probe("http://127.0.0.1:9/a.mp4")
+    assert caught.value.kind == "network"
+
+
+def test_a_server_without_range_requests(server: str, tmp_path: Path) -> None:
+    # The index is at the end, the pictures before it are more than what is kept in memory.
+    make_clip(tmp_path / "long.mp4", options={"qp": "0"}, width=640, height=480)
+    with pytest.raises(VideoError) as caught:
+        probe(f"{server}/long.mp4")
+    assert caught.value.kind == "network"
+    assert caught.value.message.endswith(
+        ("broke off while it was read", "the server does not send single parts of a file")
+    )
+    assert caught.value.hint == ("download it first, or use a server that supports range requests")
+
+
+def test_a_server_that_is_silent(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(opening, "TIMEOUTS", (0.5, 0.5))
+    with pytest.raises(VideoError, match="the server did not send anything in time"):
+        probe(f"{server}/silent.mp4")
+
+
+def test_a_password_is_not_shown(server: str) -> None:
+    name = server.replace("://", "://me:p@ss@") + "/locked.mp4"
+    hidden = server.replace("://", "://***@") + "/locked.mp4"
+    found = examine(name)
+    assert found.path == hidden
+    assert found.message.startswith(f"{hidden}: cannot be fetched (Server returned 401")
+    assert "p@ss" not in str(found)
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "rtsp", "file", "s3"])
+def test_other_schemes_are_told_apart_from_files(scheme: str) -> None:
+    with pytest.raises(VideoError, match="only http and https URLs can be read") as caught:
+        probe(f"{scheme}:///etc/hostname")
     assert caught.value.kind == "network"
