@@ -13,9 +13,8 @@ ROWS = ("ocsampler-3", "uniform-3", "random-3", "centre-3", "uniform-4", "dense-
 
 def figures() -> str:
     """Return the section of the card that holds figures, as Markdown."""
-    claim, second, control, bundle = (
-        measured(f"ocsampler/{name}")
-        for name in ("salient_frames", "salient_frames_reward_2", "control", "bundle")
+    claim, control, bundle = (
+        measured(f"ocsampler/{name}") for name in ("salient_frames", "control", "bundle")
     )
     lines = [
         "| 10 frames, 2 of them say the class; three seeds | right | evidence seen | kMACs |",
@@ -28,7 +27,6 @@ def figures() -> str:
             f"{way['kmacs']['mean']:,.0f} |"
         )
     ours = claim["ways"]["ocsampler-3"]
-    other = second["ways"]["ocsampler-3"]
     same = control["ways"]
     gains = [
         a - b
@@ -41,8 +39,7 @@ def figures() -> str:
     lines += [
         "",
         f"By seed: {_each(ours['accuracy'])} right, {_each(ours['salient_recall'])} of the "
-        "evidence seen. "
-        f"With reward 2: {_each(other['accuracy'])} and {_each(other['salient_recall'])}.",
+        "evidence seen.",
         "",
         "Where every frame says the class, choosing gains "
         + ", ".join(f"{100 * gain:+.2f}" for gain in gains)

@@ -62,6 +62,7 @@ PAPERS: tuple[System, ...] = (
         question="which frames?",
         paper="Lin et al., CVPR 2022, arXiv 2201.04388",
         licence=NO_LICENCE,
+        status="working",
     ),
     System(
         name="gfnet",
