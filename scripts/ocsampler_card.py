@@ -46,7 +46,7 @@ def figures() -> str:
         + " points over uniform-3, which is right on "
         f"{same['uniform-3']['accuracy']['mean']:.1%} there.",
         "",
-        f"`tiny.foveal`, seed 0, has {bundle['bytes'] / 1e3:.0f} kB. Without PyTorch it chose other",
+        f"`tiny.foveal`, seed 0: {bundle['bytes'] / 1e3:.0f} kB. Without PyTorch it chose other",
         f"frames on {bundle['other_frames_chosen']} and answered otherwise on "
         f"{bundle['other_answer']} of {bundle['clips']:,} clips.",
     ]
