@@ -176,12 +176,15 @@ def pictures_of(path: str, canvas: Canvas) -> Array:
 
 @WITH_MODULES
 def test_three_counts_of_every_part_agree(row: System, ready: Ready) -> None:
-    """Ours and a recount of the exported graph, and PyTorch's own count of the module."""
+    """Ours and a recount of the exported graph, and PyTorch's own count of the module.
+
+    At the first and the last of the sizes that are declared.
+    """
     subject = ready(row)
     for name, spec in subject.bundle.specs.items():
         module = subject.modules[name]
         device = next(module.parameters()).device
-        for axes in declared_axes(spec):
+        for axes in declared_axes(spec)[:: max(1, len(declared_axes(spec)) - 1)]:
             ours = subject.bundle.macs(name, axes)
             inputs = make_inputs(spec, axes, rows=1, seed=0)
             named = {t.name: array for t, array in zip(spec.inputs, inputs, strict=True)}

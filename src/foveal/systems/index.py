@@ -109,6 +109,7 @@ PAPERS: tuple[System, ...] = (
         question="at what resolution or width?",
         paper="Ma et al., NeurIPS 2022, arXiv 2209.12797",
         licence="Apache-2.0",
+        status="working",
     ),
     System(
         name="nsnet",
