@@ -64,8 +64,8 @@ def figures() -> str:
         f"on {speed['decided_otherwise']} of {speed['clips']} clips.",
         "",
         f"From MP4 files {whole['macs_saved']:.1%} of MACs and {whole['time_saved']:.1%} of the "
-        "wall clock: what the codec loses makes answers less sure, and both ends of the clip are among "
-        f"the first three frames, so that {whole['on_frames_decoded_per_clip']:.1f} of "
+        "wall clock: what the codec loses makes answers less sure, and both ends of the clip are "
+        f"among the first three frames, so that {whole['on_frames_decoded_per_clip']:.1f} of "
         f"{whole['off_frames_decoded_per_clip']:.0f} frames are decoded.",
     ]
     return "\n".join(lines) + "\n"

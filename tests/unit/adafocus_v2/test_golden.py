@@ -275,8 +275,7 @@ def exit_values(criterion, logits):
     )
 
 
-@pytest.mark.parametrize("instance", INSTANCES)
-@pytest.mark.parametrize("name", ["glance", "focus"])
+@pytest.mark.parametrize(("name", "instance"), [("glance", 0), ("focus", 1)])
 def test_encoders_of_the_shift_variant(name, instance):
     table = made.golden("encoders", f"tsn_{name}.{instance}")
     clips, frames, side, classes = (int(d) for d in table["dims"])

@@ -84,15 +84,16 @@ def first_key(network) -> str:
 
 
 def test_what_does_not_fit_is_named():
-    state = official_state(FRAME)
+    whole = official_state(FRAME)
+    state = dict(whole)
     state.pop("module.policy_stn.gru.bias_hh_l0")
     with pytest.raises(WeightsError, match=r"1 tensors: policy\.memory\.bias_hh is missing"):
         convert(state, FRAME)
-    state = official_state(FRAME)
+    state = dict(whole)
     state["module.local_CNN_fc.1.bias"] = torch.zeros(7)
     with pytest.raises(WeightsError, match=r"focus_head\.1\.bias is \(7,\) where \(5,\)"):
         convert(state, FRAME)
     with pytest.raises(WeightsError, match="which no AdaFocusV2 model has"):
         convert({"backbone.conv1.weight": torch.zeros(1)}, FRAME)
     with pytest.raises(WeightsError, match="is unknown"):
-        convert(official_state(FRAME) | {"global_CNN.features.99.weight": torch.zeros(1)}, FRAME)
+        convert(whole | {"global_CNN.features.99.weight": torch.zeros(1)}, FRAME)
