@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -154,7 +155,7 @@ class Model:
 
         Args:
             sources: paths, URLs or opened sources; taken as there is room.
-            top_k: labels a stretch.
+            top_k: labels a stretch; a warning says if the model gives fewer.
             max_batch: most rows in one run of a part.
             catch: an unexpected error becomes a failed record instead of rising.
         """
@@ -213,15 +214,22 @@ class Model:
             yield done if isinstance(done, Failure) else self._prediction(done, top_k=top_k)
 
     def _prediction(self, outcome: Outcome, *, top_k: int) -> Prediction:
+        labels = self.labels(outcome.answer, outcome.clip, top_k=top_k)
+        stretches = Counter((label.start_seconds, label.end_seconds) for label in labels)
+        most = max(stretches.values(), default=top_k)
+        warnings = outcome.warnings
+        if most < top_k:
+            fewer = f"{top_k} labels a stretch were asked for, the model gives {most}"
+            warnings = (*warnings, fewer)
         return Prediction(
             path=outcome.name,
-            predictions=self.labels(outcome.answer, outcome.clip, top_k=top_k),
+            predictions=labels,
             trace=outcome.trace,
             cost=outcome.cost,
             model=self.name,
             clip=outcome.clip,
             answer=outcome.answer,
-            warnings=outcome.warnings,
+            warnings=warnings,
         )
 
     def labels(self, answer: Answer, clip: ClipInfo, *, top_k: int) -> tuple[Label, ...]:

@@ -11,7 +11,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from foveal.cli.guard import USAGE, guarded
+from foveal.cli.guard import USAGE, complain, guarded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,12 @@ def main(arguments: Sequence[str]) -> int:
     named = [command for command in COMMANDS if arguments[:1] == [command.name]]
     if named:
         # Intermixed: options may stand between the files.
-        parsed = named[0].parser().parse_intermixed_args(plain(arguments[1:]))
+        try:
+            parsed = named[0].parser().parse_intermixed_args(plain(arguments[1:]))
+        except SystemExit as left:
+            if left.code == USAGE:
+                hint_at_dashes(arguments[1:])
+            raise
         return guarded(lambda: named[0].run(parsed))
     top = top_parser()
     if not arguments:
@@ -85,6 +90,17 @@ def plain(arguments: Sequence[str]) -> list[str]:
     border = list(arguments).index("--")
     names = (f"./{x}" if x.startswith("-") and x != "-" else x for x in arguments[border + 1 :])
     return [*arguments[:border], *names]
+
+
+def hint_at_dashes(arguments: Sequence[str]) -> None:
+    """Say on standard error how to name a file that was taken for an option, if one was."""
+    for argument in arguments:
+        if argument == "--":
+            return
+        if argument.startswith("-") and "." in argument and "=" not in argument:
+            how = f"to name a file so, write ./{argument}, or -- before it"
+            complain(f"{argument} was taken for an option", hint=how)
+            return
 
 
 def top_parser() -> ArgumentParser:
@@ -152,7 +168,7 @@ def _recognize_options(parser: ArgumentParser) -> None:
         metavar="N",
         type=positive,
         default=1,
-        help="labels shown for each stretch of time (default: 1)",
+        help="labels shown for each stretch of time (default: 1, the tagger gives up to 5)",
     )
     parser.add_argument(
         "--json", action="store_true", help="print one JSON record a line, errors included"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foveal.cli.guard import FAILED, OK, USAGE, complain, stop_at_once
+from foveal.cli.guard import FAILED, OK, USAGE, Finished, complain, stop_at_once
 from foveal.cli.output import output_path, write_whole
 from foveal.cli.text import clean, count
 
@@ -33,7 +33,8 @@ def run(paths: list[str], options: Options) -> int:
     from foveal.cli.names import Names
     from foveal.video import doctor
 
-    with stop_at_once():
+    finished = Finished()
+    with stop_at_once(finished):
         names = Names(paths)
         if names.nothing:
             complain("no input", hint="name a file, a folder or a pattern")
@@ -46,6 +47,7 @@ def run(paths: list[str], options: Options) -> int:
                 for finding in found:
                     print(json.dumps(finding.to_json(), allow_nan=False), flush=True)
             else:
+                found = finished.counted(found, names.total)
                 show(found, names, tally)
         except BaseException:
             tally.write()  # what was found until then

@@ -6,10 +6,13 @@ import io
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
-from foveal.cli.text import clean
+from foveal.cli.text import clean, count
+
+T = TypeVar("T")
 
 OK, FAILED, USAGE = 0, 1, 2
 INTERRUPTED, BROKEN_PIPE = 130, 141
@@ -63,15 +66,50 @@ def complain(message: str, *, hint: str) -> None:
     print(f"foveal: {clean(message)}; {clean(hint)}", file=sys.stderr, flush=True)
 
 
+class Finished:
+    """Counts the files that are finished, to say it if the run is stopped."""
+
+    def __init__(self) -> None:
+        self._number: int | None = None
+        self._total: int | None = None
+
+    def counted(self, items: Iterable[T], total: int | None) -> Iterator[T]:
+        """Yield ``items``; each counts when the next one is asked for.
+
+        Args:
+            items: one for each file.
+            total: how many will come, if that is known.
+        """
+        self._number, self._total = 0, total
+        for item in items:
+            yield item
+            self._number += 1
+
+    def sentence(self) -> str:
+        """Return how far it got; nothing if it did not count."""
+        if self._number is None:
+            return ""
+        if self._total is None:
+            return f"foveal: stopped after {count(self._number, 'file')}\n"
+        return f"foveal: stopped after {self._number:,} of {count(self._total, 'file')}\n"
+
+
 @contextmanager
-def stop_at_once() -> Iterator[None]:
+def stop_at_once(finished: Finished) -> Iterator[None]:
     """End the process on Ctrl-C without waiting for the frame or file that is being read.
 
     A thread inside the decoder cannot be told to stop, and waiting for it could take minutes.
     Only for work that leaves nothing half done behind.
+
+    Args:
+        finished: says how far it got.
     """
+
+    def stop(_signal: int, _frame: object) -> None:
+        _leave(finished.sentence())
+
     try:
-        before = signal.signal(signal.SIGINT, _leave)
+        before = signal.signal(signal.SIGINT, stop)
     except ValueError:  # signals belong to the main thread; elsewhere nobody presses Ctrl-C
         yield
         return
@@ -81,14 +119,15 @@ def stop_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
-def _leave(_signal: int, _frame: object) -> None:
+def _leave(last_words: str) -> None:
+    if sys.stderr.isatty():
+        os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
+    os.write(2, last_words.encode())
     processes = sys.modules.get("multiprocessing")
     if processes is not None and (children := processes.active_children()):
         for child in children:
             child.kill()
         raise KeyboardInterrupt  # with them gone nothing is left to wait for
-    if sys.stderr.isatty():
-        os.write(2, b"\x1b[?25h\n")  # a progress bar hides the cursor
     os._exit(INTERRUPTED)
 
 

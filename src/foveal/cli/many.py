@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,7 +14,16 @@ from foveal.api import Comparison
 from foveal.cli.guard import FAILED, OK
 from foveal.cli.progress import tracked
 from foveal.cli.recognize import prediction_of
-from foveal.cli.show import Checked, less, looked_at, name_of, stages, wall, what_it_names
+from foveal.cli.show import (
+    Checked,
+    frames_by_role,
+    less,
+    looked_at,
+    name_of,
+    stages,
+    wall,
+    what_it_names,
+)
 from foveal.cli.terminal import Rows, console_on, trouble
 from foveal.cli.text import clean, count, gmacs, milliseconds, percent
 from foveal.records import Failure, Label
@@ -95,6 +105,7 @@ class Totals:
     num_failed: int = 0
     num_frames: int | None = 0
     cost: Cost = field(default_factory=lambda: Cost(macs={}))
+    roles: Counter[str] = field(default_factory=Counter)
     model: str = ""
     checked: Checked | None = None
 
@@ -110,6 +121,7 @@ class Totals:
         prediction = prediction_of(result)
         self.model = prediction.model
         self.cost = self.cost + prediction.cost
+        self.roles.update(frames_by_role(prediction.trace))
         if self.num_frames is not None and prediction.clip.num_frames is not None:
             self.num_frames += prediction.clip.num_frames
         else:
@@ -120,7 +132,7 @@ class Totals:
         failed = f"{self.num_failed:,} failed" if self.num_failed else "none failed"
         lines = [f"{count(self.num_files, 'file')}, {failed}."]
         if self.num_failed < self.num_files:
-            lines.append(looked_at(self.cost, self.num_frames))
+            lines.append(looked_at(self.cost, self.num_frames, self.roles))
         lines.append(f"{wall():.2f} s in all. Work: {stages(self.cost)}.")
         if self.checked is not None:
             lines.append(self.checked.sentence())

@@ -12,7 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from foveal.cli.guard import FAILED, OK, USAGE, complain, stop_at_once
+from foveal.cli.guard import FAILED, OK, USAGE, Finished, complain, stop_at_once
 from foveal.cli.output import output_path, write_whole
 from foveal.cli.text import clean
 
@@ -38,15 +38,25 @@ class Options:
 
 def run(inputs: list[str], options: Options) -> int:
     """Recognise what ``inputs`` name and return the exit code."""
+    from foveal.bundle import BundleInvalidError, BundleTamperedError
     from foveal.cli.names import Names
 
-    with stop_at_once():
+    finished = Finished()
+    with stop_at_once(finished):
         names = Names(inputs)
         page = None if options.explain is None else page_path(options.explain, names.known())
         if names.nothing:
             complain("no input", hint="name a file, a folder, a pattern or a URL")
             return USAGE
-        results = recognise(open_model(options), names, options)
+        try:
+            model = open_model(options)
+        except (BundleInvalidError, BundleTamperedError) as error:
+            # As where damage shows only when a part is loaded: the command is right, a file is not.
+            complain(error.message, hint=error.hint)
+            return FAILED
+        results = recognise(model, names, options)
+        if not options.json and not names.only_one:
+            results = finished.counted(results, names.total)
         if page is None:
             return show(results, names, options)
         kept: list[Result] = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from foveal.cli.recognize import prediction_of
 from foveal.cli.terminal import console_on, table
 from foveal.cli.text import clean, clock, gmacs, milliseconds, percent
 from foveal.records import Failure, Label, Prediction
-from foveal.types import STAGES, ClipInfo, Cost
+from foveal.types import STAGES, ClipInfo, Cost, Trace
 
 if TYPE_CHECKING:
     from foveal.cli.recognize import Result
@@ -39,7 +40,8 @@ def one(result: Result) -> int:
     out.print(label_table(prediction))
     for warning in prediction.warnings:
         out.print(Text(f"Note: {clean(warning)}", style="yellow"))
-    out.print(Text(looked_at(prediction.cost, prediction.clip.num_frames)))
+    roles = frames_by_role(prediction.trace)
+    out.print(Text(looked_at(prediction.cost, prediction.clip.num_frames, roles)))
     out.print(Text(time_taken(result)))
     if isinstance(result, Comparison):
         checked = Checked()
@@ -110,13 +112,29 @@ def probability_of(labels: Sequence[Label]) -> str:
     return highest if len(labels) == 1 else f"at most {highest}"
 
 
-def looked_at(cost: Cost, num_frames: int | None) -> str:
-    """Return how little was looked at, as a sentence."""
+def frames_by_role(trace: Trace) -> Counter[str]:
+    """Return how many frames were glanced at and how many looked at closely (``focus``)."""
+    seen: dict[str, set[float]] = {}
+    for event in trace.events:
+        if event.kind == "look" and event.detail["view"] in ("canvas", "crop"):
+            seen.setdefault(event.detail["role"], set()).update(event.detail["seconds"])
+    return Counter({role: len(seconds) for role, seconds in seen.items()})
+
+
+def looked_at(cost: Cost, num_frames: int | None, roles: Mapping[str, int]) -> str:
+    """Return how little was looked at, as a sentence.
+
+    Args:
+        cost: the bill.
+        num_frames: how many there are, if that is known.
+        roles: frames glanced at and looked at closely, see :func:`frames_by_role`.
+    """
     of = f"of {num_frames:,} frames" if num_frames else "frames (how many there are is not known)"
-    return (
-        f"Looked at {cost.frames_used:,} {of}, {cost.frames_decoded:,} decoded, "
-        f"{gmacs(cost.total_macs)} GMACs."
-    )
+    if len(roles) > 1:
+        looked = f"Glanced at {roles['glance']:,} {of}, looked closely at {roles['focus']:,}"
+    else:
+        looked = f"Looked at {cost.frames_used:,} {of}"
+    return f"{looked}, {cost.frames_decoded:,} decoded, {gmacs(cost.total_macs)} GMACs."
 
 
 def stages(cost: Cost) -> str:

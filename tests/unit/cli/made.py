@@ -30,12 +30,17 @@ def prediction(
     num_frames: int | None = 1500,
     warnings: tuple[str, ...] = (),
     macs: int = 6_212_000_000,
+    closely: tuple[float, ...] = (),
 ) -> Prediction:
     look = {"role": "glance", "view": "canvas", "size": [8, 8], "asked": [1.0], "seconds": [1.0]}
+    events = [Event("look", look)]
+    if closely:
+        detail = {"role": "focus", "view": "crop", "asked": closely, "seconds": closely}
+        events += [Event("look", detail)] * 2
     return Prediction(
         path=path,
         predictions=labels,
-        trace=Trace((Event("look", look),), 0, False),
+        trace=Trace(tuple(events), 0, False),
         cost=Cost(macs={"net": macs}, frames_decoded=31, frames_used=16, ms=STAGES_MS),
         model=model,
         clip=ClipInfo(

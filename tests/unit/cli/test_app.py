@@ -121,3 +121,22 @@ def test_help_loads_nothing_that_only_a_command_needs() -> None:
 def test_listing_the_systems_as_json_needs_no_arrays() -> None:
     loaded = fresh("import foveal.cli.app as app\napp.main(['systems', '--json'])")
     assert not loaded & {"torch", "numpy", "av", "onnxruntime", "rich"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hinted"),
+    [
+        (["-dash.avi"], True),
+        (["a.mp4", "-dash.avi", "--json"], True),
+        (["--nonsense"], False),
+        (["--nonsense", "--", "-dash.avi"], False),
+    ],
+)
+def test_a_name_that_looks_like_an_option_has_a_hint(
+    arguments: list[str], hinted: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["recognize", *arguments])
+    assert left.value.code == 2
+    hint = "-dash.avi was taken for an option; to name a file so, write ./-dash.avi, or -- before"
+    assert (hint in capsys.readouterr().err) is hinted

@@ -67,6 +67,14 @@ def test_only_the_tagger_speaks_of_things(capsys: pytest.CaptureFixture[str]) ->
     assert re.search(r"when +label +probability", out)
 
 
+def test_glances_and_close_looks_are_told_apart(screen: io.StringIO) -> None:
+    made = prediction(known(0, 60, "tub", 0.9), closely=(1.0, 3.0, 4.0))
+    one(made)
+    assert "Glanced at 1 of 1,500 frames, looked closely at 3, 31 decoded" in screen.getvalue()
+    show_many([made, made], "a", "b")
+    assert "Glanced at 2 of 3,000 frames, looked closely at 6, 62 decoded" in screen.getvalue()
+
+
 def test_a_file_of_unknown_length_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     one(prediction(known(0, 60, "tub", 0.9), num_frames=None))
     assert "16 frames (how many there are is not known)" in capsys.readouterr().out

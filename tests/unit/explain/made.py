@@ -70,7 +70,7 @@ class PictureSource:
 
 def clip(**changes) -> ClipInfo:
     known = {
-        "name": "clip.mp4",
+        "name": "videos/clip.mp4",
         "duration_seconds": 10.0,
         "num_frames": 250,
         "fps": 25.0,
