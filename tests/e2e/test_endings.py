@@ -80,6 +80,30 @@ def test_ctrl_c_ends_everything_quietly_and_at_once(
         assert_group_ends(command.pid)
 
 
+@pytest.mark.parametrize("verb", ["recognize", "doctor"])
+def test_ctrl_c_says_how_many_files_were_done(folder: Folder, tmp_path: Path, verb: str) -> None:
+    options = {
+        "recognize": ("--model", folder.bundle),
+        "doctor": ("--workers", "1", "--jsonl", tmp_path / "bad.jsonl"),
+    }
+    with start(verb, "-", *options[verb]) as command:
+        assert command.stdin is not None
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdin.write(f"{folder.broken}\n" * MANY)
+        command.stdin.flush()
+        for _ in range(3):  # a header and two rows
+            assert command.stdout.readline()
+        os.killpg(command.pid, signal.SIGINT)
+        assert command.wait(60) == 128 + signal.SIGINT
+        said = re.fullmatch(r"foveal: stopped after (\d+) files?\n", command.stderr.read())
+        assert said is not None
+        assert 1 <= int(said[1]) <= MANY
+        assert_group_ends(command.pid)
+    if verb == "doctor":  # what was found until then is not lost
+        assert (tmp_path / "bad.jsonl").read_text().count("\n") >= 1
+
+
 def test_output_that_cannot_be_written_is_said(folder: Folder) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(

@@ -81,13 +81,13 @@ def test_a_broken_file_is_one_line_on_standard_error(folder: Folder, capsys: Cap
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
-    [("none.foveal", "no such file"), ("clips/two.mp4", "is not a bundle")],
+    ("model", "said", "code"),
+    [("none.foveal", "no such file", 2), ("clips/two.mp4", "is not a bundle", 1)],
 )
 def test_a_wrong_model_is_one_line_and_no_file_is_touched(
-    folder: Folder, capsys: Capture, model: str, said: str
+    folder: Folder, capsys: Capture, model: str, said: str, code: int
 ) -> None:
-    assert main(["recognize", str(folder.two), "--model", str(folder.root / model)]) == 2
+    assert main(["recognize", str(folder.two), "--model", str(folder.root / model)]) == code
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.count("\n") == 1
@@ -161,6 +161,14 @@ def test_top_k_labels_a_stretch(folder: Folder, capsys: Capture, k: int) -> None
     starts = [p["start_seconds"] for p in record["predictions"]]
     assert starts == sorted(starts)
     assert all(starts.count(start) == k for start in starts)
+
+
+def test_fewer_labels_than_asked_for_are_a_warning(folder: Folder, capsys: Capture) -> None:
+    command = ["recognize", str(folder.two), "--json", "--model", str(folder.bundle)]
+    for k, warnings in ((3, []), (7, ["7 labels a stretch were asked for, the model gives 3"])):
+        assert main([*command, "--top-k", str(k)]) == 0
+        (record,) = records(capsys.readouterr().out).values()
+        assert record["warnings"] == warnings
 
 
 # --- many files -----------------------------------------------------------------------------
@@ -360,6 +368,19 @@ def test_a_fault_of_ours_elsewhere_is_one_line(
     monkeypatch.setenv("FOVEAL_DEBUG", "1")
     with pytest.raises(ZeroDivisionError):
         main(command)
+
+
+@pytest.mark.parametrize("cut", [True, False])
+def test_a_bundle_that_is_cut_and_a_damaged_one_end_alike(
+    folder: Folder, tmp_path: Path, capsys: Capture, cut: bool
+) -> None:
+    raw = bytearray(folder.bundle.read_bytes())
+    raw[raw.index(b"Softmax")] ^= 1
+    (tmp_path / "odd.foveal").write_bytes(raw[: len(raw) // 2] if cut else raw)
+    assert main(["recognize", str(folder.two), "--model", str(tmp_path / "odd.foveal")]) == 1
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.count("\n")) == ("", 1)
+    assert "odd.foveal" in captured.err
 
 
 def test_a_damaged_part_is_said_once_a_file(tmp_path: Path, capsys: Capture) -> None:

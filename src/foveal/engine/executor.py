@@ -206,6 +206,8 @@ class _Run:
 
     def outcomes(self) -> Iterator[Outcome | Failure]:
         while True:
+            while self.done:  # before the next name is taken, which may be long in coming
+                yield self.done.popleft()
             self._admit()
             while self.ready:
                 self._advance(*self.ready.popleft())
