@@ -54,6 +54,11 @@ def test_frames_are_looked_at_coarse_to_fine_and_each_once():
     ]
 
 
+def test_the_order_has_every_frame_once():
+    for count in range(1, 130):
+        assert sorted(protocol.frame_order(count)) == list(range(count))
+
+
 def test_a_sample_that_stops_never_looks_at_the_rest():
     network = runs.network_of(TINY)
     rule = ExitRule(thresholds=(float("inf"), 0.0))
