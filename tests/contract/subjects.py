@@ -234,7 +234,8 @@ def run(
         Job(name=str(i), open=_opens(source), steps=partial(start, log))
         for i, (source, log) in enumerate(zip(sources, logs, strict=True))
     ]
-    executor = Executor(runner, exit_rule=exit_rule, max_batch=max_batch)
+    # Fetched in line, so that the batches of two runs are the same.
+    executor = Executor(runner, exit_rule=exit_rule, max_batch=max_batch, fetch_threads=0)
     done = sorted(executor.run(jobs), key=lambda outcome: int(outcome.name))
     assert all(isinstance(outcome, Outcome) for outcome in done), done
     return [Ran(*each) for each in zip(done, logs, sources, strict=True)]
