@@ -398,7 +398,7 @@ def test_every_backbone_is_one_that_is_made() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", RECIPES, ids=lambda make: make.__name__)
 def test_one_real_step_at_batch_two(make: Callable[[], Recipe]) -> None:
-    """Every stage moves what it names and nothing else, at full size on real memory."""
+    """Every stage moves what it names and nothing else, at full size; Swin takes 15 GB."""
     made = make()
     torch.manual_seed(0)
     network = made.network()
