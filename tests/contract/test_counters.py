@@ -80,7 +80,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int | str, ...], int]] = {
 }
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["lstm", "gru", "transformer"])
 def test_both_counts_of_the_graph_see_every_layer_whole(name: str) -> None:
     make, shape, want = CASES[name]
     spec = PartSpec(
