@@ -33,6 +33,9 @@ from foveal.video.errors import public
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
+FILES_IN_FLIGHT = 4
+"""Files open at once; each may hold decoded frames of many megabytes between its looks."""
+
 NOTHING = "nothing it knows"
 """The label of an answer below the model's threshold."""
 
@@ -208,7 +211,13 @@ class Model:
         max_batch: int,
         catch: bool,
     ) -> Iterator[Prediction | Failure]:
-        executor = Executor(self.runner, exit_rule=self.exit_rule, max_batch=max_batch, catch=catch)
+        executor = Executor(
+            self.runner,
+            exit_rule=self.exit_rule,
+            max_batch=max_batch,
+            max_in_flight=FILES_IN_FLIGHT,
+            catch=catch,
+        )
         start = partial(steps, config, self.context)
         for done in executor.run(_job(source, start) for source in sources):
             yield done if isinstance(done, Failure) else self._prediction(done, top_k=top_k)

@@ -284,6 +284,8 @@ class Answer:
             raise ValueError("an answer holds either probs or segments")
         if self.probs is not None and self.probs.ndim != 1:
             raise ValueError(f"probs must be (K,), got shape {self.probs.shape}")
+        if self.probs is not None and not math.isfinite(self.probs.sum()):
+            raise ValueError("probs must be finite")
         if self.logits is not None and (
             self.probs is None or self.logits.shape != self.probs.shape
         ):

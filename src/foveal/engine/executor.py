@@ -276,9 +276,12 @@ class _Run:
             return
         source: Source = future.result()
         self.sources[index] = source
-        record = Recorder()
-        sample = _Sample(job, index, source, job.steps(source.info), record)
-        self.ready.append((sample, None))
+        try:
+            steps = job.steps(source.info)
+        except Exception as fault:
+            self._fail(index, job.name, fault)
+            return
+        self.ready.append((_Sample(job, index, source, steps, Recorder()), None))
 
     def _fail(self, index: int, name: str, error: BaseException) -> None:
         """Turn an error of one sample into its record, so that the others go on."""
@@ -391,12 +394,20 @@ class _Run:
         group.rows -= rows
         if not group.calls:
             del self.waiting[key]
+        self._run(key, batch)
+        return True
+
+    def _run(self, key: GroupKey, batch: list[tuple[_Sample, Call]]) -> None:
+        """Run a batch; where it fails run its calls one by one, so that only the culprit fails."""
         try:
             outputs = self.executor.run_batch(key, batch)
         except Exception as error:
-            for sample, _ in batch:
+            if len(batch) == 1:
+                ((sample, _),) = batch
                 self._fail(sample.index, sample.job.name, error)
-            return True
+                return
+            for one in batch:
+                self._run(key, [one])
+            return
         for (sample, _), rows_out in zip(batch, outputs, strict=True):
             self.ready.append((sample, rows_out))
-        return True

@@ -76,11 +76,11 @@ def note(
 ) -> Generator[Step, Any, None]:
     """Add a decision to the trace (see :class:`foveal.types.Note`)."""
     yield Note(
-        time=time,
-        box=box,
+        time=None if time is None else float(time),
+        box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         saliency=None if saliency is None else tuple(float(s) for s in saliency),
         chosen=None if chosen is None else tuple(int(i) for i in chosen),
-        gates=None if gates is None else dict(gates),
+        gates=None if gates is None else {name: bool(is_open) for name, is_open in gates.items()},
         text=text,
     )
 

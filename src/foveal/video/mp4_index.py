@@ -51,7 +51,7 @@ def keyframe_delays(path: str, track_id: int) -> NDArray[np.int64] | None:
         return np.zeros(len(syncs), np.int64)
     last_of_run = np.cumsum(runs["f0"].astype(np.int64))
     run = np.searchsorted(last_of_run, syncs.astype(np.int64))
-    if not len(run) or run[-1] >= len(runs):
+    if not len(run) or run.max() >= len(runs):
         return None
     return runs["f1"].astype(np.int64)[run]
 

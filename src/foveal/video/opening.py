@@ -153,7 +153,8 @@ def open_video(name: str, *, threads: int = 1) -> Opened:
             if other.index != stream.index:
                 other.discard = Discard.all
         stream.thread_type = ThreadType.FRAME | ThreadType.SLICE
-        stream.thread_count = threads
+        # FFmpeg's VP9 decoder can crash when it is flushed after a damaged picture with threads.
+        stream.thread_count = 1 if stream.codec_context.codec.canonical_name == "vp9" else threads
         return Opened(
             name=name,
             container=container,
