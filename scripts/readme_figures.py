@@ -42,7 +42,7 @@ def figures() -> str:
             f"{memory['peak_mb_10_minutes']:.0f} MB and {memory['peak_mb_60_minutes']:.0f} MB",
         ),
         (
-            "tagger against 16 frames through the network, held-out files (mean of five groups, second look)",
+            "tagger against 16 frames in full, held-out files (five groups, second look)",
             f"agrees on {policy['agreement']:.0%} of sure frames at {policy['macs_of_dense']:.0%} "
             f"of the MACs; uniform frames at equal MACs {policy['uniform_at_equal_macs']:.0%}",
         ),

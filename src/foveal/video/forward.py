@@ -294,6 +294,7 @@ class ForwardRun:
     def _emit(self, frames: list[VideoFrame]) -> None:
         for frame in frames:
             self._meter.frames_decoded += 1
+            self.damaged += frame.is_corrupt
             self._emitted.append((self._stamp(frame), frame))
 
     def _stamp(self, frame: VideoFrame) -> int:

@@ -29,6 +29,9 @@ _AVI_LOOK_AHEAD = 100
 _MAX_START = 2000
 """Packets read in search of the first keyframe; without one, decoding starts at the first."""
 
+_STATES_ITS_END = ("matroska", "nut")
+"""These say when the file ends, counted from zero, not how long it lasts."""
+
 _LOOSE_FORMATS = ("mpeg",)
 """Not every packet of these has a timestamp, and the guesses in between differ after a seek."""
 
@@ -252,8 +255,10 @@ def length_ticks(opened: Opened, timeline: Timeline) -> int | None:
     if stream.duration and stream.duration > 0:
         return int(stream.duration)
     if container.duration:
+        stated = Fraction(container.duration, 1_000_000)
         start = Fraction(container.start_time or 0, 1_000_000)
-        lead = timeline.origin * timeline.time_base - start
-        seconds = Fraction(container.duration, 1_000_000) - max(lead, Fraction(0))
-        return max(int(seconds / timeline.time_base), 0)
+        lead = max(timeline.origin * timeline.time_base - start, Fraction(0))
+        if opened.format in _STATES_ITS_END and stated > start:
+            stated -= start
+        return max(int((stated - lead) / timeline.time_base), 0)
     return None

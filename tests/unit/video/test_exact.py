@@ -229,3 +229,15 @@ def test_closed_sources_say_so(tmp_path: Path) -> None:
 
 def test_keyframes_are_where_the_helper_says(clip_of: Callable[[str], str]) -> None:
     assert keyframe_numbers(clip_of("h264.mp4")) == [0, 12, 24, 36, 48]
+
+
+@pytest.mark.parametrize("ending", ["mkv", "nut", "ts", "mp4"])
+def test_a_clip_that_does_not_start_at_zero_lasts_as_long(tmp_path: Path, ending: str) -> None:
+    ticks = [60 * FPS + i for i in range(60)]
+    source = FileSource(make_clip(tmp_path / f"late.{ending}", ticks=ticks))
+    assert source.info.duration_seconds == pytest.approx(60 / FPS, abs=0.1)
+    times = tuple(i / FPS for i in range(60))
+    source.plan(Plan(times=times))
+    rows, _ = source.look(Look(times=times, view=CANVAS))
+    assert [read_number(row) for row in rows] == list(range(60))
+    assert not source.warnings
