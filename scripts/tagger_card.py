@@ -18,7 +18,7 @@ def figures() -> str:
     test = policy["test"]
     kept = [f for f in threshold["true_tags_kept_by_file"].values() if f["half"] != "tune"]
     lines = [
-        "| held-out files, looked at for the second time | tagger | uniform at equal MACs | dense |",
+        "| held-out files, second look at them | tagger | uniform at equal MACs | dense |",
         "|---|---|---|---|",
         f"| agreement with dense on its sure frames | {test['agreement']:.1%} | "
         f"{test['uniform_at_equal_macs']:.1%} | 100% |",
