@@ -161,6 +161,9 @@ class FileSource:
             self._opened.close()
             if self._sound is not None:
                 self._sound.close()
+            # The readers and this source refer to each other: without this, decoders and frames
+            # would lie in memory until the garbage collector happens to run.
+            del self._exact, self._keys, self._store
 
     def _check_open(self) -> None:
         if self._closed:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from bisect import bisect_right
 from collections.abc import Callable
 from pathlib import Path
@@ -241,3 +243,16 @@ def test_a_clip_that_does_not_start_at_zero_lasts_as_long(tmp_path: Path, ending
     rows, _ = source.look(Look(times=times, view=CANVAS))
     assert [read_number(row) for row in rows] == list(range(60))
     assert not source.warnings
+
+
+def test_a_closed_source_leaves_no_frames_to_the_garbage_collector(tmp_path: Path) -> None:
+    source = FileSource(make_clip(tmp_path / "a.mp4"))
+    source.plan(Plan(times=(0.0, 1.0)))
+    source.look(Look(times=(1.0,), view=CANVAS))
+    store = weakref.ref(source._store)
+    gc.disable()
+    try:
+        source.close()
+        assert store() is None
+    finally:
+        gc.enable()
