@@ -233,9 +233,25 @@ def _pool(count: int) -> ProcessPoolExecutor:
     )
 
 
+@contextlib.contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back while workers start: they inherit that, and ours comes a moment later."""
+    import signal
+
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _submit(pool: ProcessPoolExecutor, path: str, full: bool) -> Future[Finding]:
     try:
-        return pool.submit(examine, path, full=full)
+        with _interrupts_held():
+            return pool.submit(examine, path, full=full)
     except BrokenExecutor as error:
         broken: Future[Finding] = Future()
         broken.set_exception(error)
