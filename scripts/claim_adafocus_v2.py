@@ -73,7 +73,7 @@ from foveal.sampling.budget import exit_curve, exit_indices, rule_of
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import Glanced, Network, build
-from foveal.train import ArrayData, fit, load_weights, save_weights, terminal_line
+from foveal.train import ArrayData, Running, fit, load_weights, save_weights, terminal_line
 from foveal.types import Array
 from foveal.video import ArraySource
 
@@ -118,7 +118,14 @@ def train(preset: str, seed: int, weights: Path, *, loss: Loss = recipe.two_pass
             augment=_three_channels,
         )
         with tempfile.TemporaryDirectory() as folder:
-            result = fit(run, data, out=Path(folder), seed=seed, device="cpu", log=terminal_line())
+            result = fit(
+                run,
+                data,
+                out=Path(folder),
+                seed=seed,
+                running=Running(device="cpu"),
+                log=terminal_line(),
+            )
         network = result.network
         save_weights(network, weights)
     assert isinstance(network, Network)
@@ -126,8 +133,8 @@ def train(preset: str, seed: int, weights: Path, *, loss: Loss = recipe.two_pass
     return Trained(network=network, cfg=cfg, seed=seed)
 
 
-def _three_channels(batch: Batch, generator: torch.Generator) -> Batch:
-    return {**batch, "frames": batch["frames"].expand(-1, -1, 3, -1, -1)}
+def _three_channels(sample: Batch, generator: torch.Generator) -> Batch:
+    return {**sample, "frames": sample["frames"].expand(-1, 3, -1, -1)}
 
 
 # --- where to look ----------------------------------------------------------------------------

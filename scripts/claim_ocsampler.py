@@ -73,7 +73,7 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, plan
 from foveal.systems.ocsampler import protocol, recipe
 from foveal.systems.ocsampler.model import Network, build
-from foveal.train import ArrayData, fit
+from foveal.train import ArrayData, Running, fit
 from foveal.types import Array, ClipInfo
 from foveal.video import ArraySource
 
@@ -147,7 +147,9 @@ def train(
     made = sample(find(task), split="train", count=TRAIN, seed=seed)
     data = ArrayData({"frames": made.frames, "label": made.labels})
     began = time.perf_counter()
-    result = fit(recipe.tiny(reward=reward), data, out=folder, seed=seed, device="cpu")
+    result = fit(
+        recipe.tiny(reward=reward), data, out=folder, seed=seed, running=Running(device="cpu")
+    )
     last = [point.values for point in result.history[-50:]]
     told = {name: statistics.fmean(values[name] for values in last) for name in last[0]}
     told = {f"last_50_{name}": round(value, 5) for name, value in told.items()}

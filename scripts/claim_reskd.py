@@ -67,7 +67,7 @@ from foveal.results import write_result
 from foveal.systems.reskd import protocol, recipe
 from foveal.systems.reskd.model import Classifier, Network, Student
 from foveal.systems.reskd.protocol import Config
-from foveal.train import ArrayData, fit
+from foveal.train import ArrayData, Running, fit
 from foveal.types import Array
 from foveal.video import ArraySource
 
@@ -107,7 +107,9 @@ def train_one(
 
     alone = Recipe(name=stage.name, network=network, stages=(stage,))
     with tempfile.TemporaryDirectory() as folder:
-        trained = fit(alone, data, out=Path(folder), seed=seed, device="cpu").network
+        trained = fit(
+            alone, data, out=Path(folder), seed=seed, running=Running(device="cpu")
+        ).network
     assert isinstance(trained, Network)
     return trained
 

@@ -13,6 +13,8 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from foveal.types import Canvas
+
 Batch: TypeAlias = Mapping[str, Tensor]
 """Decoded samples by name, e.g. ``frames`` uint8 (B,T,C,H,W) and ``label`` int64 (B,)."""
 
@@ -33,6 +35,37 @@ class StepContext:
 
 Loss: TypeAlias = Callable[[nn.Module, Batch, StepContext], Mapping[str, Tensor]]
 """Returns scalars by name: ``loss`` is minimised, the others are logged."""
+
+Augment: TypeAlias = Callable[[Batch, torch.Generator], Batch]
+"""Changes one sample, whose tensors have no batch axis, drawing from the generator it is given."""
+
+Judge: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
+"""Network and pictures uint8 (B,T,3,H,W), as the protocol plans them, to logits (B,K)."""
+
+
+def last_logits(network: nn.Module, frames: Tensor) -> Tensor:
+    """Return the logits (B,K) of the last answer of ``network``, as docs/protocol.md has it."""
+    output = network(frames)
+    logits: Tensor = output if isinstance(output, Tensor) else output.logits
+    return logits if logits.ndim == 2 else logits[:, -1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class View:
+    """Pictures that a batch holds under one name while a system is trained.
+
+    One frame is drawn from each of T equal parts of a clip. When the system is judged, the
+    pictures are those its protocol plans, through the canvas of its configuration, instead.
+
+    Args:
+        name: of the pictures, uint8 (B,T,3,H,W).
+        num_frames: T.
+        canvas: what is decoded; larger than what the network sees where ``augment`` cuts.
+    """
+
+    name: str = "frames"
+    num_frames: int
+    canvas: Canvas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +119,13 @@ class Stage:
         schedule_every: whether the cosine falls at every step or between epochs only.
         warmup_steps: linear from 0, before the schedule begins.
         clip_norm: largest L2 norm of the gradient.
+        accumulate: parts a batch is computed in, one after the other, where memory is short.
+        ema_decay: the weights the stage leaves are an exponential average of those of its
+            steps, with this share of the old at each.
+        judge: what is compared with the labels of the validation set.
 
     Raises:
-        ValueError: both or none of steps and epochs, or nothing to train.
+        ValueError: both or none of steps and epochs, nothing to train, or a number out of range.
     """
 
     name: str
@@ -103,12 +140,22 @@ class Stage:
     schedule_every: Literal["step", "epoch"] = "step"
     warmup_steps: int = 0
     clip_norm: float | None = None
+    accumulate: int = 1
+    ema_decay: float | None = None
+    judge: Judge = last_logits
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
             raise ValueError(f"stage {self.name!r} needs either steps or epochs")
         if not self.trains:
             raise ValueError(f"stage {self.name!r} trains nothing")
+        lengths = [n for n in (self.steps, self.epochs) if n is not None]
+        if min(self.batch_size, *lengths) < 1 or self.warmup_steps < 0:
+            raise ValueError(f"stage {self.name!r}: batch size and length must be at least 1")
+        if not 1 <= self.accumulate <= self.batch_size:
+            raise ValueError(f"stage {self.name!r}: accumulate must be in 1..{self.batch_size}")
+        if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
+            raise ValueError(f"stage {self.name!r}: ema_decay must be in [0, 1)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,11 +166,17 @@ class Recipe:
         name: as in ``--recipe``.
         network: builds the network with fresh weights; called under the run's seed.
         stages: in order; a stage starts from the weights the one before it left.
+        config: the system's ``Config`` that the network is built from.
+        views: what a batch holds beside ``label``.
+        augment: what is done to a sample before it joins a batch.
     """
 
     name: str
     network: Callable[[], nn.Module]
     stages: tuple[Stage, ...]
+    config: object = None
+    views: tuple[View, ...] = ()
+    augment: Augment | None = None
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

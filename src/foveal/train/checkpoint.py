@@ -3,6 +3,8 @@
 A run folder holds ``<stage>.safetensors`` (the weights each finished stage left),
 ``history.jsonl`` (a line a step) and, for going on, ``checkpoint.json`` with the tensors it names.
 The JSON is replaced last and in one move, so a run killed at any moment leaves a whole checkpoint.
+With a validation set there is ``<stage>.last.safetensors`` too, and while a stage is under way
+``best-<stage>-<step>.safetensors``.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +25,34 @@ from foveal.types import FovealError
 
 _JSON = "checkpoint.json"
 _HISTORY = "history.jsonl"
+_BROKEN = (OSError, LookupError, TypeError, ValueError, StopIteration, SafetensorError)
 
 
 class TrainError(FovealError):
     """A run cannot start, go on, or learn."""
 
     kind = "train_failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Best:
+    """The best validation of a stage so far.
+
+    Args:
+        step: after which it was.
+        accuracy: share of clips that were right.
+        loss: mean cross-entropy, which tells equal accuracies apart.
+        waited: validations since then.
+    """
+
+    step: int
+    accuracy: float
+    loss: float
+    waited: int = 0
+
+    def beats(self, other: Best | None) -> bool:
+        """Return whether this is better than ``other``."""
+        return other is None or (self.accuracy, -self.loss) > (other.accuracy, -other.loss)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,12 +64,18 @@ class Checkpoint:
         step: steps of that stage that are done.
         network: state of the network.
         optimizer: state of the optimiser by parameter and name; empty between stages.
+        average: of the weights, where a stage keeps one.
+        best: of the stage's validations.
+        scaler: state of what scales losses in half precision.
     """
 
     stage: int = 0
     step: int = 0
     network: Mapping[str, Tensor] = field(default_factory=dict)
     optimizer: Mapping[str, Tensor] = field(default_factory=dict)
+    average: Mapping[str, Tensor] = field(default_factory=dict)
+    best: Best | None = None
+    scaler: Mapping[str, float] = field(default_factory=dict)
 
 
 class RunFolder:
@@ -55,27 +85,33 @@ class RunFolder:
         path: is made if it is not there.
         identity: JSON data that must be equal for a run to go on (recipe, seed, ...).
         resume: whether a run found there may go on.
+        writes: whether this process is the one that writes; the others read and keep still.
 
     Raises:
         TrainError: the folder holds a run and ``resume`` is false, or another run, or one whose
             files are broken.
     """
 
-    def __init__(self, path: Path, *, identity: Mapping[str, Any], resume: bool) -> None:
+    def __init__(
+        self, path: Path, *, identity: Mapping[str, Any], resume: bool, writes: bool = True
+    ) -> None:
         self.path = path
+        self.writes = writes
         self.identity = dict(identity)
         self.checkpoint = Checkpoint()
         self.history: list[dict[str, Any]] = []
-        path.mkdir(parents=True, exist_ok=True)
+        if writes:
+            path.mkdir(parents=True, exist_ok=True)
         if (path / _JSON).exists():
-            if not resume:
+            if not resume and writes:
                 raise TrainError(
                     f"{path} holds a run already", hint="resume it, or choose another folder"
                 )
             self._read()
         # Lines of steps that the checkpoint does not know are of a run that was killed.
         self._saved_lines = len(self.history)
-        _write(path / _HISTORY, "".join(map(_line, self.history)).encode())
+        if writes:
+            _write(path / _HISTORY, "".join(map(_line, self.history)).encode())
 
     def _read(self) -> None:
         file = self.path / _JSON
@@ -90,8 +126,18 @@ class RunFolder:
                 step=data["step"],
                 network=_below("network.", tensors),
                 optimizer=_below("optimizer.", tensors),
+                average=_below("average.", tensors),
+                best=None if data["best"] is None else Best(**data["best"]),
+                scaler=data["scaler"],
             )
-        except (OSError, KeyError, ValueError, StopIteration, SafetensorError) as error:
+        except (
+            OSError,
+            LookupError,
+            TypeError,
+            ValueError,
+            StopIteration,
+            SafetensorError,
+        ) as error:
             raise TrainError(
                 f"{file} is no whole checkpoint ({type(error).__name__}: {error})",
                 hint="train again in another folder",
@@ -103,13 +149,21 @@ class RunFolder:
                 hint="choose another folder, or train with what it was begun with",
             )
 
+    def best_file(self, stage: int, step: int) -> Path:
+        """Return where the weights of a stage's best validation lie."""
+        return self.path / f"best-{stage}-{step}.safetensors"
+
     def save(self, checkpoint: Checkpoint) -> None:
         """Store ``checkpoint`` and the history so far; what was stored before goes away."""
+        self.checkpoint = checkpoint
+        if not self.writes:
+            return
         name = f"checkpoint-{checkpoint.stage}-{checkpoint.step}.safetensors"
         _write_tensors(
             self.path / name,
             {f"network.{key}": tensor for key, tensor in checkpoint.network.items()}
-            | {f"optimizer.{key}": tensor for key, tensor in checkpoint.optimizer.items()},
+            | {f"optimizer.{key}": tensor for key, tensor in checkpoint.optimizer.items()}
+            | {f"average.{key}": tensor for key, tensor in checkpoint.average.items()},
         )
         with (self.path / _HISTORY).open("a", encoding="utf-8") as file:
             file.writelines(map(_line, self.history[self._saved_lines :]))
@@ -120,12 +174,17 @@ class RunFolder:
             "step": checkpoint.step,
             "tensors": name,
             "history_lines": self._saved_lines,
+            "best": None if checkpoint.best is None else asdict(checkpoint.best),
+            "scaler": dict(checkpoint.scaler),
         }
         _write(self.path / _JSON, json.dumps(data, indent=2).encode())
-        self.checkpoint = checkpoint
-        for old in self.path.glob("checkpoint-*.safetensors"):
-            if old.name != name:
-                old.unlink()
+        kept = {name}
+        if checkpoint.best is not None:
+            kept.add(self.best_file(checkpoint.stage, checkpoint.best.step).name)
+        for pattern in ("checkpoint-*.safetensors", "best-*.safetensors"):
+            for old in self.path.glob(pattern):
+                if old.name not in kept:
+                    old.unlink()
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

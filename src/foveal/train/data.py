@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 
-from foveal.recipe import Batch
+from foveal.recipe import Augment, Batch
 from foveal.types import Array
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """A sample that could not be read.
+
+    Args:
+        path: the file.
+        kind: of the error, as in a failed record.
+        message: what is wrong with it.
+        hint: what to do.
+    """
+
+    path: str
+    kind: str
+    message: str
+    hint: str
 
 
 class Data(Protocol):
@@ -18,11 +37,18 @@ class Data(Protocol):
     def __len__(self) -> int:
         """Return N."""
 
-    def batch(self, indices: Array, generator: torch.Generator) -> Batch:
+    def batch(self, indices: Array, seeds: Array) -> Batch:
         """Return the samples at ``indices`` (int64, (B,)), on the CPU.
 
-        Whatever is drawn (crops, flips, frames) is drawn from ``generator`` and nothing else.
+        Whatever is drawn for a sample (crops, flips, frames) is drawn from its seed (int64, (B,))
+        and nothing else, so that a sample does not depend on its batch mates.
         """
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return what could not be read since this was last asked."""
+
+    def fingerprint(self) -> str:
+        """Return what two sets must share for one to go on with the other's run."""
 
 
 class ArrayData:
@@ -31,18 +57,13 @@ class ArrayData:
     Args:
         arrays: by the name the batch will have it under, e.g. ``frames`` uint8 (N,T,C,H,W) and
             ``label`` int64 (N,); they may be memory-mapped.
-        augment: changes a batch, drawing from the generator it is given.
+        augment: changes a sample.
 
     Raises:
         ValueError: there is no array, no sample, or not the same number of samples in each.
     """
 
-    def __init__(
-        self,
-        arrays: Mapping[str, Array],
-        *,
-        augment: Callable[[Batch, torch.Generator], Batch] | None = None,
-    ) -> None:
+    def __init__(self, arrays: Mapping[str, Array], *, augment: Augment | None = None) -> None:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(f"every array needs the same number of samples, got {lengths}")
@@ -52,10 +73,32 @@ class ArrayData:
     def __len__(self) -> int:
         return len(next(iter(self.arrays.values())))
 
-    def batch(self, indices: Array, generator: torch.Generator) -> Batch:
+    def batch(self, indices: Array, seeds: Array) -> Batch:
         """Return copies of the samples at ``indices``."""
         batch: Batch = {
             name: torch.from_numpy(np.asarray(array[indices]))
             for name, array in self.arrays.items()
         }
-        return batch if self.augment is None else self.augment(batch, generator)
+        if self.augment is None:
+            return batch
+        samples = [{name: rows[i] for name, rows in batch.items()} for i in range(len(indices))]
+        return stack(
+            [
+                self.augment(sample, torch.Generator().manual_seed(int(seed)))
+                for sample, seed in zip(samples, seeds, strict=True)
+            ]
+        )
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: memory can be read."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """Return names, shapes and kinds of the arrays; what they hold is not read."""
+        told = sorted((name, array.shape, str(array.dtype)) for name, array in self.arrays.items())
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16]
+
+
+def stack(samples: Sequence[Batch]) -> Batch:
+    """Return the batch of ``samples``, whose tensors are alike."""
+    return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}

@@ -19,6 +19,8 @@ class Progress:
         num_steps: of the stage.
         values: what the loss returned at this step.
         ms_per_step: mean since the stage began, or went on.
+        data_wait: share of that spent waiting for a batch, in [0, 1].
+        validation: ``accuracy`` and ``loss``, if this step was followed by one.
     """
 
     stage: str
@@ -26,6 +28,8 @@ class Progress:
     num_steps: int
     values: Mapping[str, float]
     ms_per_step: float
+    data_wait: float = 0.0
+    validation: Mapping[str, float] | None = None
 
     @property
     def seconds_left(self) -> float:

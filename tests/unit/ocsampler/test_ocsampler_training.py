@@ -22,7 +22,7 @@ from foveal.systems.ocsampler.model import (
     log_set_prob_by_orders,
     log_set_prob_by_two_orders,
 )
-from foveal.train import ArrayData, fit
+from foveal.train import ArrayData, Running, fit
 
 
 def subsets(num_candidates, size):
@@ -176,7 +176,7 @@ def test_the_sampler_learns_and_the_classifier_stands_still(tmp_path, reward):
     frames = torch.from_numpy(data().arrays["frames"][:2])
     logits = before(frames).logits.detach()
 
-    result = fit(started, data(), out=tmp_path, seed=0, device="cpu")
+    result = fit(started, data(), out=tmp_path, seed=0, running=Running(device="cpu"))
     after = result.network.state_dict()
     moved = {n.split(".")[0] for n in after if not torch.equal(after[n], kept[n])}
     assert moved == {"sampler"}
@@ -214,7 +214,10 @@ def test_the_classifier_stage_leaves_the_sampler_alone(tmp_path):
 
 def test_the_same_seed_draws_the_same_sets(tmp_path):
     made = shortened(recipe.tiny(), steps=3, stages=["sampler"])
-    runs = [fit(made, data(), out=tmp_path / str(i), seed=5, device="cpu") for i in range(2)]
+    runs = [
+        fit(made, data(), out=tmp_path / str(i), seed=5, running=Running(device="cpu"))
+        for i in range(2)
+    ]
     assert runs[0].history == runs[1].history
 
 
@@ -305,7 +308,9 @@ def test_a_paper_recipe_takes_a_real_step(tmp_path, made):
     frames = rng.integers(0, 256, (2, 10, 3, 256, 320)).astype(np.uint8)
     clips = ArrayData({"frames": frames, "label": np.array([3, 9])}, augment=recipe.augment)
     stages = tuple(replace(s, batch_size=2, steps=1, epochs=None) for s in made.stages)
-    result = fit(replace(made, stages=stages), clips, out=tmp_path, seed=0, device="cpu")
+    result = fit(
+        replace(made, stages=stages), clips, out=tmp_path, seed=0, running=Running(device="cpu")
+    )
     assert [point.stage for point in result.history] == [s.name for s in made.stages]
     assert all(np.isfinite(list(point.values.values())).all() for point in result.history)
 

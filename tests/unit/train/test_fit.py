@@ -12,7 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from foveal.recipe import Batch, Recipe, StepContext
-from foveal.train import Progress, TrainError, TrainResult, fit, load_weights
+from foveal.train import (
+    ArrayData,
+    Progress,
+    Running,
+    TrainError,
+    TrainResult,
+    fit,
+    load_weights,
+)
 from tests.unit.train import toy
 
 STEPS = (6, 6)  # of the toy's two stages
@@ -22,13 +30,18 @@ class StoppedError(Exception):
     """Stands for a killed process."""
 
 
-def train(out: Path, *, recipe: Recipe | None = None, **options: object) -> TrainResult:
+CPU = Running(device="cpu")
+
+
+def train(
+    out: Path, *, recipe: Recipe | None = None, checkpoint_steps: int = 500, **options: object
+) -> TrainResult:
     return fit(
         recipe or toy.recipe(),
         toy.data(),
         out=out,
         seed=3,
-        device="cpu",
+        running=replace(CPU, checkpoint_steps=checkpoint_steps),
         **options,  # type: ignore[arg-type]
     )
 
@@ -76,7 +89,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(
 ) -> None:
     torch.manual_seed(99)  # whatever the process drew before does not matter
     again = train(tmp_path / "again")
-    other = fit(toy.recipe(), toy.data(), out=tmp_path / "other", seed=4, device="cpu")
+    other = fit(toy.recipe(), toy.data(), out=tmp_path / "other", seed=4, running=CPU)
     assert again.history == whole.history
     assert same(again.network, whole.network)
     assert other.history[0] != whole.history[0]
@@ -140,6 +153,7 @@ def test_a_run_folder_holds_safetensors_and_json_alone(whole: TrainResult) -> No
         "glance.safetensors",
         "head.safetensors",
         "history.jsonl",
+        "metrics.csv",
     }
     network = toy.Network()
     load_weights(network, whole.weights)
@@ -210,15 +224,12 @@ def test_dropout_and_what_a_loss_draws_have_nothing_in_common(tmp_path: Path) ->
 def test_every_sample_is_seen_once_an_epoch(tmp_path: Path) -> None:
     seen: list[np.ndarray] = []
 
-    class Watched:
-        def __len__(self) -> int:
-            return toy.NUM_SAMPLES
-
-        def batch(self, indices: np.ndarray, generator: torch.Generator) -> Batch:
+    class Watched(ArrayData):
+        def batch(self, indices: np.ndarray, seeds: np.ndarray) -> Batch:
             seen.append(indices)
-            return toy.data().batch(indices, generator)
+            return super().batch(indices, seeds)
 
-    fit(toy.recipe(), Watched(), out=tmp_path, seed=0, device="cpu")
+    fit(toy.recipe(), Watched(toy.data().arrays), out=tmp_path, seed=0, running=CPU)
     epochs = [np.concatenate(seen[i : i + 2]) for i in (0, 2, 4)]  # 40 samples, 16 a step
     assert all(len(set(epoch)) == 32 for epoch in epochs)
     assert not np.array_equal(epochs[0], epochs[1])

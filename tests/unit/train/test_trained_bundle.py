@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from foveal.export import export_bundle
 from foveal.systems.baselines import protocol
-from foveal.train import fit
+from foveal.train import Running, fit
 from foveal.types import Canvas, PartSpec, TensorSpec
 from tests.unit.train import toy
 
@@ -52,7 +52,11 @@ class Part(nn.Module):
 @pytest.mark.export
 def test_a_trained_network_gives_the_same_logits_in_the_light_runner(tmp_path: Path) -> None:
     network = fit(
-        toy.recipe(steps=80), toy.data(), out=tmp_path / "run", seed=0, device="cpu"
+        toy.recipe(steps=80),
+        toy.data(),
+        out=tmp_path / "run",
+        seed=0,
+        running=Running(device="cpu"),
     ).network
     path = tmp_path / "toy.foveal"
     config = protocol.uniform(

@@ -1,0 +1,119 @@
+"""How good a network is on clips it is not trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foveal.recipe import Judge
+from foveal.train.data import Data, Trouble
+from foveal.train.processes import gather
+
+BATCH = 16
+"""Clips judged at once; what comes out does not depend on it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """What came of a validation.
+
+    Args:
+        accuracy: share of the clips whose label has the largest logit; ties go to the lower index.
+        loss: mean cross-entropy.
+        num_clips: that could be read.
+        troubles: those that could not.
+    """
+
+    accuracy: float
+    loss: float
+    num_clips: int
+    troubles: tuple[Trouble, ...] = ()
+
+
+@torch.no_grad()
+def judge(
+    network: nn.Module, data: Data, *, logits: Judge, fabric: Fabric, max_clips: int = BATCH
+) -> Judged:
+    """Return how ``network`` does on ``data``, the same for any number of processes.
+
+    Each process takes every so-manieth clip and none is taken twice. The network is put in
+    evaluation mode and left as it was.
+
+    Args:
+        network: on the device already.
+        data: its batches hold ``frames`` and ``label``; what cannot be read is left out.
+        logits: see :data:`foveal.recipe.Judge`.
+        fabric: says which clips are this process's.
+        max_clips: judged at once.
+    """
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    own = np.arange(len(data))[fabric.global_rank :: fabric.world_size]
+    rows: list[tuple[bool, float]] = []
+    troubles: list[Trouble] = []
+    for start in range(0, len(own), max_clips):
+        part = own[start : start + max_clips]
+        batch = data.batch(part, np.zeros(len(part), np.int64))
+        troubles.extend(data.troubles())
+        if not len(batch["label"]):
+            continue
+        batch = fabric.to_device(batch)
+        with fabric.autocast():
+            found = logits(network, batch["frames"]).float()
+        losses = functional.cross_entropy(found, batch["label"], reduction="none").double()
+        right = found.argmax(dim=1) == batch["label"]
+        rows.extend(zip(right.tolist(), losses.tolist(), strict=True))
+    for module, training in modes:
+        module.training = training
+    everyone = gather(fabric, rows)
+    num = max(len(everyone), 1)
+    return Judged(
+        accuracy=sum(right for right, _ in everyone) / num,
+        loss=float(np.sort([loss for _, loss in everyone]).sum() / num),  # in any order the same
+        num_clips=len(everyone),
+        troubles=tuple(gather(fabric, troubles)),
+    )
+
+
+class Average:
+    """An exponential average of a network's weights and statistics.
+
+    Args:
+        network: whose state it begins with.
+        decay: share of the old at each step.
+        state: to go on from, as :attr:`state` was.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, decay: float, state: Mapping[str, Tensor] | None = None
+    ) -> None:
+        self.decay = decay
+        self.state = {name: t.detach().clone() for name, t in network.state_dict().items()}
+        for name, tensor in (state or {}).items():
+            self.state[name].copy_(tensor)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Take the network's state in; counters are copied."""
+        for name, tensor in network.state_dict().items():
+            if tensor.is_floating_point():
+                self.state[name].lerp_(tensor, 1 - self.decay)
+            else:
+                self.state[name].copy_(tensor)
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[None]:
+        """Let ``network`` have the average while the context lasts."""
+        own = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        network.load_state_dict(self.state)
+        try:
+            yield
+        finally:
+            network.load_state_dict(own)
