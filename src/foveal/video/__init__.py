@@ -15,16 +15,19 @@ from foveal.video.errors import (
     NothingFoundError,
     NotVideoError,
     NoVideoStreamError,
+    OutsideError,
     TruncatedError,
     UndecodableError,
     UnreadableError,
     VideoError,
 )
 from foveal.video.file_source import FileSource, available_cores, open_source
+from foveal.video.frame_folder import FrameFolderSource, is_picture
 from foveal.video.memory import ArraySource, FeatureSource
 from foveal.video.names import expand, is_url
 from foveal.video.probing import probe
 from foveal.video.render import render
+from foveal.video.window import WindowSource
 
 __all__ = [
     "ArraySource",
@@ -34,6 +37,7 @@ __all__ = [
     "FeatureSource",
     "FileSource",
     "Finding",
+    "FrameFolderSource",
     "MissingError",
     "NetworkError",
     "NoFramesError",
@@ -41,13 +45,16 @@ __all__ = [
     "NoVideoStreamError",
     "NotVideoError",
     "NothingFoundError",
+    "OutsideError",
     "TruncatedError",
     "UndecodableError",
     "UnreadableError",
     "VideoError",
+    "WindowSource",
     "available_cores",
     "doctor",
     "expand",
+    "is_picture",
     "is_url",
     "open_source",
     "probe",

@@ -109,3 +109,9 @@ class CrashedError(VideoError):
     """The native decoder took its process down on this file."""
 
     kind = "crashed"
+
+
+class OutsideError(VideoError):
+    """A stretch was asked for that lies outside the video."""
+
+    kind = "outside"

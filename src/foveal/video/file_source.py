@@ -15,6 +15,7 @@ from foveal.video.errors import shown
 from foveal.video.exact import ExactReader
 from foveal.video.keyframes import KeyframeReader
 from foveal.video.opening import open_video
+from foveal.video.planned import check_planned
 from foveal.video.probing import describe
 from foveal.video.render import frame_orientation, render
 from foveal.video.seeking import Seeker
@@ -114,9 +115,7 @@ class FileSource:
             VideoError: the file is broken there, or sound is asked of a silent file.
         """
         self._check_open()
-        outside = [t for t in look.times if t not in self._planned]
-        if outside:
-            raise ValueError(f"look at {outside[0]} s, which is outside the plan")
+        check_planned(look, self._planned)
         view = look.view
         if isinstance(view, Features):
             raise ValueError(f"a video file holds no stored features ({view.name!r} asked)")

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from foveal.types import Array, Canvas, ClipInfo, Crop, Features, Look, Meter, Plan, Sound
 from foveal.video.errors import NoSoundError, shown
+from foveal.video.planned import check_planned, frame_on_display
 from foveal.video.render import render
-from foveal.video.timeline import TOLERANCE_SECONDS
 
 
 class ArraySource:
@@ -95,28 +95,24 @@ class ArraySource:
             ValueError: a time is not in the plan, or the view is of stored features.
             NoSoundError: sound is asked of a silent clip.
         """
-        _check_planned(look, self._planned)
+        check_planned(look, self._planned)
         view = look.view
         if isinstance(view, Features):
             raise ValueError(f"an array source holds no stored features ({view.name!r} asked)")
         if isinstance(view, Sound):
             return np.stack([self._window(t, view) for t in look.times]), look.times
-        places = [self._place(t) for t in look.times]
+        places = [
+            frame_on_display(
+                t, fps=self._fps, num_frames=len(self._frames), keyframes=self._keyframes
+            )
+            for t in look.times
+        ]
         rows = [self._picture(place, view) for place in places]
         return np.stack(rows), tuple(place / self._fps for place in places)
 
     def close(self) -> None:
         """Let go of the pictures made; safe to call twice."""
         self._pictures = {}
-
-    def _place(self, seconds: float) -> int:
-        """Return the frame on display, or for keyframes the nearest one (ties: the earlier)."""
-        exact = seconds * self._fps
-        if self._keyframes:
-            place = int(np.ceil(exact - 0.5 - TOLERANCE_SECONDS * self._fps))
-        else:
-            place = int(np.floor(exact + TOLERANCE_SECONDS * self._fps))
-        return min(max(place, 0), len(self._frames) - 1)
 
     def _picture(self, place: int, view: Canvas | Crop) -> NDArray[np.uint8]:
         key = (place, view)
@@ -207,7 +203,7 @@ class FeatureSource:
         Raises:
             ValueError: a time is not in the plan, or there are no features of that name.
         """
-        _check_planned(look, self._planned)
+        check_planned(look, self._planned)
         if not isinstance(look.view, Features) or look.view.name not in self._features:
             names = ", ".join(sorted(self._features)) or "none"
             raise ValueError(f"only stored features can be looked at here ({names}): {look.view}")
@@ -217,9 +213,3 @@ class FeatureSource:
 
     def close(self) -> None:
         """Nothing to let go of."""
-
-
-def _check_planned(look: Look, planned: set[float]) -> None:
-    outside = [t for t in look.times if t not in planned]
-    if outside:
-        raise ValueError(f"look at {outside[0]} s, which is outside the plan")

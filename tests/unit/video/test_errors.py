@@ -152,7 +152,7 @@ def test_each_cause_has_its_kind_and_one_line(
 def test_all_kinds_are_tried_here_or_elsewhere() -> None:
     classes = [c for c in vars(errors).values() if isinstance(c, type)]
     kinds = {c.kind for c in classes if issubclass(c, VideoError) and c is not VideoError}
-    elsewhere = {"network", "no_sound", "nothing_found", "crashed"}
+    elsewhere = {"network", "no_sound", "nothing_found", "crashed", "outside"}
     assert kinds == {kind for kind, _ in BROKEN} | elsewhere
 
 

@@ -1,0 +1,199 @@
+"""From rows to labels, and every mistake that can be seen before a video is opened."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from foveal.dataset.listing import Listing, Row
+from foveal.dataset.problems import Problems, near_miss, some
+from foveal.dataset.samples import DataError, Split
+from foveal.video.errors import shown
+
+_HINT = "correct the labels"
+
+
+def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
+    """Return the names of the classes and the label of every row.
+
+    Names are sorted where the format gives no order; numbered classes are named by their number
+    where nothing names them.
+
+    Raises:
+        DataError: an unknown name, a number out of range, numbers among names, a class without
+            a row, fewer than two classes.
+    """
+    if not listing.rows:
+        raise DataError(f"{shown(listing.name)}: no sample in it", hint="list one video a row")
+    problems = Problems(hint=_HINT)
+    names = listing.class_names
+    if names is None:
+        names = _names_of(listing, problems)
+        problems.raise_any()
+    index = {name: place for place, name in enumerate(names)}
+    labels = [_label(row, index, problems) for row in listing.rows]
+    problems.raise_any()
+    counts = Counter(labels)
+    empty = [name for place, name in enumerate(names) if not counts[place]]
+    if empty:
+        what = "this class has" if len(empty) == 1 else f"these {len(empty)} classes have"
+        problems.add(listing.name, f"{what} no sample: {some(empty)}")
+    if len(names) < 2:
+        problems.add(listing.name, f"only one class ({shown(names[0])}); at least two are needed")
+    problems.raise_any()
+    return names, labels
+
+
+def _names_of(listing: Listing, problems: Problems) -> tuple[str, ...]:
+    numbers = [row for row in listing.rows if isinstance(row.label, int)]
+    if numbers and len(numbers) < len(listing.rows):
+        named = next(row for row in listing.rows if isinstance(row.label, str))
+        problems.add(
+            named.where, f"label {shown(str(named.label))!r} is a name, others are numbers"
+        )
+    if numbers:
+        highest = max(int(row.label) for row in numbers)
+        if highest >= 10 * len(numbers) + 10:
+            worst = next(row for row in numbers if row.label == highest)
+            problems.add(worst.where, f"label {highest} is out of range for {len(numbers)} rows")
+            return ()
+        return tuple(str(number) for number in range(highest + 1))
+    names = sorted({str(row.label) for row in listing.rows})
+    if listing.own:
+        first: dict[str, str] = {}
+        for name in names:
+            twin = first.setdefault(" ".join(name.casefold().split()), name)
+            if twin != name:
+                row = next(row for row in listing.rows if row.label == name)
+                problems.add(
+                    row.where, f"labels {twin!r} and {name!r} differ only in case or space"
+                )
+    return tuple(names)
+
+
+def _label(row: Row, index: dict[str, int], problems: Problems) -> int:
+    if isinstance(row.label, int):
+        if not 0 <= row.label < len(index):
+            last = len(index) - 1
+            problems.add(row.where, f"label {row.label} is out of range (0 to {last})")
+        return row.label
+    if row.label not in index:
+        what = f"no class {shown(row.label)!r}{near_miss(row.label, index)}"
+        problems.add(row.where, what)
+    return index.get(row.label, -1)
+
+
+def identity(row: Row, *, own: bool) -> str:
+    """Return what tells whether two rows are of one file; links are followed in own lists."""
+    path = os.path.realpath(row.path) if own else os.path.normpath(row.path)
+    return path if row.row is None else f"{path}#{row.row}"
+
+
+def without_repeats(
+    listing: Listing, class_names: Sequence[str], labels: Sequence[int]
+) -> list[int]:
+    """Return the places of the rows to keep: no stretch of a file twice.
+
+    In a public set repeats are dropped and counted (in some, a stretch has two labels).
+
+    Raises:
+        DataError: in the user's own list, a row twice or one file under two labels.
+    """
+    problems = Problems(hint="keep one of the two")
+    first: dict[tuple[str, float | None, float | None], int] = {}
+    keep: list[int] = []
+    relabelled = 0
+    for place, row in enumerate(listing.rows):
+        key = (identity(row, own=listing.own), row.start_seconds, row.end_seconds)
+        earlier = first.setdefault(key, place)
+        if earlier == place:
+            keep.append(place)
+            continue
+        other = listing.rows[earlier]
+        if labels[earlier] == labels[place]:
+            problems.add(row.where, f"the same file and stretch as {shown(other.where)}")
+        else:
+            relabelled += 1
+            names = f"{class_names[labels[place]]!r} here and {class_names[labels[earlier]]!r}"
+            problems.add(row.where, f"the same file under two labels: {names} in {other.where}")
+    if listing.own:
+        problems.raise_any()
+    elif len(problems):
+        second = f", {relabelled:,} of them with a second label" if relabelled else ""
+        listing.notes.append(f"{len(problems):,} repeated rows were left out{second}")
+    return keep
+
+
+def check_splits(
+    rows: Sequence[Row],
+    labels: Sequence[int],
+    groups: Sequence[str],
+    class_names: Sequence[str],
+    *,
+    explicit: bool,
+    own: bool,
+) -> None:
+    """Check splits that a list gives.
+
+    Args:
+        rows: with a split each.
+        labels: of the rows.
+        groups: of the rows; what must not be parted.
+        class_names: in the order of the labels.
+        explicit: whether the list itself gives the groups.
+        own: whether it is the user's own list.
+
+    Raises:
+        DataError: a file or a given group stands in two splits, or train lacks a class.
+    """
+    problems = Problems(hint="move all of it to one split")
+    where_file: dict[str, Row] = {}
+    where_group: dict[str, Row] = {}
+    for row, group in zip(rows, groups, strict=True):
+        other = where_file.setdefault(identity(row, own=own), row)
+        if other.split != row.split:
+            problems.add(row.where, _leak(f"the file is in {row.split}", other))
+            continue
+        other = where_group.setdefault(group, row)
+        if explicit and other.split != row.split:
+            problems.add(row.where, _leak(f"group {shown(group)!r} is in {row.split}", other))
+    problems.raise_any()
+    check_train(rows, labels, class_names)
+
+
+def _leak(what: str, other: Row) -> str:
+    return f"{what} and in {other.split} ({shown(other.where)})"
+
+
+def check_train(rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]) -> None:
+    """Check that every class can be learnt.
+
+    Raises:
+        DataError: a class stands only in validation or test.
+    """
+    problems = Problems(hint="add videos of it to train, or take the class out")
+    trained = {label for row, label in zip(rows, labels, strict=True) if row.split == "train"}
+    seen: set[int] = set()
+    for row, label in zip(rows, labels, strict=True):
+        if label not in trained and label not in seen:
+            seen.add(label)
+            name = shown(class_names[label])
+            problems.add(row.where, f"class {name!r} is in {row.split} but not in train")
+    problems.raise_any()
+
+
+def splits_of(rows: Sequence[Row]) -> set[Split]:
+    """Return the splits that rows name.
+
+    Raises:
+        DataError: some rows name one and others do not.
+    """
+    problems = Problems(hint="give every row a split, or none")
+    given = {row.split for row in rows if row.split is not None}
+    if given:
+        for row in rows:
+            if row.split is None:
+                problems.add(row.where, "no split, but other rows have one")
+    problems.raise_any()
+    return given

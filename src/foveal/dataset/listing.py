@@ -1,0 +1,99 @@
+"""What every reader of a format gives: rows as they were found, not yet checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from foveal.dataset.samples import DataError, Kind, Split
+from foveal.video.errors import shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """One entry of a list, or one file of a folder.
+
+    Args:
+        path: file or folder; it may be missing.
+        label: a name, or a number where the format numbers its classes.
+        where: for messages, e.g. ``labels.csv row 12``.
+        start_seconds: as :class:`~foveal.dataset.samples.Sample` has it.
+        end_seconds: as :class:`~foveal.dataset.samples.Sample` has it.
+        group: given by the list itself.
+        split: given by the list itself.
+        row: of a stored array.
+    """
+
+    path: str
+    label: str | int
+    where: str
+    start_seconds: float | None = None
+    end_seconds: float | None = None
+    group: str | None = None
+    split: Split | None = None
+    row: int | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Listing:
+    """All rows of a folder or list.
+
+    Args:
+        name: of the folder or list.
+        kind: what the rows are.
+        rows: in the order they were found; files that are missing are not among them.
+        own: the user's own list, where a mistake is an error; in a public set it is counted.
+        class_names: where the format gives them in order; else they come from the rows.
+        frame_rate: of frames or vectors, where the files do not say.
+        notes: for the user.
+    """
+
+    name: str
+    kind: Kind
+    rows: list[Row]
+    own: bool = True
+    class_names: tuple[str, ...] | None = None
+    frame_rate: float | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+def read_text(path: Path) -> str:
+    """Return the content of a text file.
+
+    Raises:
+        DataError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = path.read_bytes()[: error.start].count(b"\n") + 1
+        raise DataError(
+            f"{shown(path.name)} row {row}: not UTF-8 text", hint="save the list as UTF-8"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise DataError(
+            f"{shown(str(path))}: cannot be read ({reason.lower()})",
+            hint="check the path and its permissions",
+        ) from error
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Yield the lines of a text file that hold something, stripped, with their numbers from 1.
+
+    Raises:
+        DataError: as :func:`read_text`.
+    """
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def is_text(name: str) -> bool:
+    """Return whether a name is sound Unicode (a file's name on disk may be any bytes)."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

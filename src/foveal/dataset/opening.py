@@ -1,0 +1,33 @@
+"""A sample as a source that can be looked at."""
+
+from __future__ import annotations
+
+from foveal.dataset.samples import Kind, Sample
+from foveal.types import Source
+from foveal.video import FrameFolderSource, WindowSource, open_source
+
+FRAME_RATE = 25.0
+"""Frames a second of a folder of pictures, where nothing says."""
+
+
+def open_sample(sample: Sample, *, kind: Kind) -> Source:
+    """Return the source of a sample, only the stretch it names; close it when done.
+
+    Args:
+        sample: of a dataset.
+        kind: of that dataset.
+
+    Raises:
+        VideoError: the file cannot be used, or ends before the stretch begins.
+        DataError: the stored features cannot be read any more.
+    """
+    source: Source
+    if kind == "frames":
+        source = FrameFolderSource(sample.path, fps=sample.frame_rate or FRAME_RATE)
+    else:
+        source = open_source(sample.path)
+    if sample.start_seconds is None and sample.end_seconds is None:
+        return source
+    return WindowSource(
+        source, start_seconds=sample.start_seconds or 0.0, end_seconds=sample.end_seconds
+    )

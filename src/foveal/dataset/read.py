@@ -1,0 +1,251 @@
+"""From what a user names to checked samples in three splits."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from foveal.dataset.check import check_splits, check_train, resolve, splits_of, without_repeats
+from foveal.dataset.detect import Format, detect, read_as
+from foveal.dataset.groups import Groups, find_groups
+from foveal.dataset.listing import Listing, Row
+from foveal.dataset.problems import near_miss, some
+from foveal.dataset.samples import SPLITS, DataError, Dataset, Sample, Split
+from foveal.dataset.splits import TooFewError, split_groups
+from foveal.video.errors import shown
+
+SHARES = (0.7, 0.15, 0.15)
+"""Of all samples: train, validation, test."""
+
+
+def read_dataset(
+    path: str | os.PathLike[str],
+    *,
+    format: Format | None = None,
+    videos: str | os.PathLike[str] | None = None,
+    frame_rate: float | None = None,
+    seed: int = 0,
+    shares: Sequence[float] = SHARES,
+) -> Dataset:
+    """Return the labelled samples of a folder or list, checked and split; nothing is decoded.
+
+    Args:
+        path: a folder, a list, or the folder of a public set's lists (docs/data.md).
+        format: what it is; None goes by its look, and a note says what was seen.
+        videos: the folder the list's files are in; None: that of the list.
+        frame_rate: frames a second of frame folders (None: 25) or vectors a second of stored
+            features without times (None: 1).
+        seed: what splits that are not given are drawn from.
+        shares: of train, validation and test in splits that are not given; positive.
+
+    Raises:
+        DataError: it is missing, or breaks a rule; the message names files and rows.
+        ValueError: an option is out of range.
+    """
+    if len(shares) != len(SPLITS) or not all(share > 0 for share in shares):
+        raise ValueError(f"shares must be three positive numbers, got {tuple(shares)}")
+    if frame_rate is not None and not frame_rate > 0:
+        raise ValueError(f"frame_rate must be positive, got {frame_rate}")
+    root = _existing(path)
+    where = None if videos is None else _existing(videos)
+    listing = read_as(format or detect(root), root, videos=where, frame_rate=frame_rate)
+    class_names, labels = resolve(listing)
+    keep = without_repeats(listing, class_names, labels)
+    listing.rows = [listing.rows[i] for i in keep]
+    labels = [labels[i] for i in keep]
+    groups = find_groups(listing.rows, labels, own=listing.own)
+    rows, how = _split(listing, labels, groups, class_names, shares=shares, seed=seed)
+    notes = (*listing.notes, *_thin_classes(rows, labels, class_names))
+    rate = frame_rate or listing.frame_rate
+    return Dataset(
+        name=listing.name,
+        kind=listing.kind,
+        class_names=class_names,
+        samples={
+            split: tuple(
+                _sample(row, label, group, rate)
+                for row, label, group in zip(rows, labels, groups.named, strict=True)
+                if row.split == split
+            )
+            for split in SPLITS
+        },
+        how_split=how,
+        notes=notes,
+    )
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    found = Path(path)
+    try:
+        if found.exists():
+            return found
+    except (OSError, ValueError):  # too long, or a NUL in it
+        pass
+    raise DataError(f"{shown(str(path))}: no such file or folder", hint="check the name")
+
+
+def _sample(row: Row, label: int, group: str | None, rate: float | None) -> Sample:
+    return Sample(
+        path=row.path,
+        label=label,
+        where=row.where,
+        start_seconds=row.start_seconds,
+        end_seconds=row.end_seconds,
+        group=group,
+        row=row.row,
+        frame_rate=rate,
+    )
+
+
+def _split(
+    listing: Listing,
+    labels: Sequence[int],
+    groups: Groups,
+    class_names: Sequence[str],
+    *,
+    shares: Sequence[float],
+    seed: int,
+) -> tuple[list[Row], str]:
+    """Return the rows with a split each, and how that came about."""
+    rows = listing.rows
+    given = splits_of(rows)
+    if given <= {"train"}:
+        wanted = dict(zip(SPLITS, shares, strict=True))
+        rows = _drawn(rows, labels, groups, shares=wanted, seed=seed, name=listing.name)
+        _balanced(listing, rows, labels, class_names)
+        return rows, _how_drawn(rows, groups)
+    if given == {"train", "validation", "test"}:
+        _check(listing, labels, groups, class_names)
+        return rows, f"as given ({_counts(rows)}){_none_shared(listing, groups)}"
+    if "train" not in given:
+        raise DataError(
+            f"{shown(listing.name)}: no row is for training (only {' and '.join(sorted(given))})",
+            hint="give some rows the split train, or leave the splits out",
+        )
+    _check(listing, labels, groups, class_names)
+    said = "as given"
+    if "test" not in given:
+        rows = [replace(r, split="test") if r.split == "validation" else r for r in rows]
+        said = "no test is given, so the given validation stands for it"
+    places = [i for i, row in enumerate(rows) if row.split == "train"]
+    part = Groups(
+        keys=tuple(groups.keys[i] for i in places),
+        how=groups.how,
+        explicit=groups.explicit,
+        named=tuple(groups.named[i] for i in places),
+    )
+    train, validation, _ = shares
+    drawn = _drawn(
+        [rows[i] for i in places],
+        [labels[i] for i in places],
+        part,
+        shares={"train": train, "validation": validation},
+        seed=seed,
+        name=f"{listing.name} (train)",
+    )
+    for place, row in zip(places, drawn, strict=True):
+        rows[place] = row
+    how = f"by group ({part.how})" if part.how else "by file, no groups being known"
+    return rows, f"{said}; validation was taken from train {how} ({_counts(rows)})"
+
+
+def _check(
+    listing: Listing, labels: Sequence[int], groups: Groups, class_names: Sequence[str]
+) -> None:
+    check_splits(
+        listing.rows,
+        labels,
+        groups.keys,
+        class_names,
+        explicit=groups.explicit,
+        own=listing.own,
+    )
+    if groups.explicit or groups.how is None:
+        return
+    sides: dict[str, set[Split | None]] = {}
+    for row, key in zip(listing.rows, groups.keys, strict=True):
+        sides.setdefault(key, set()).add(row.split)
+    shared = [key.removeprefix("group ") for key, found in sides.items() if len(found) > 1]
+    if shared:
+        listing.notes.append(
+            f"{len(shared):,} of {len(sides):,} groups stand in more than one of the given splits "
+            f"({groups.how}): {some(shared)}"
+        )
+
+
+def _drawn(
+    rows: Sequence[Row],
+    labels: Sequence[int],
+    groups: Groups,
+    *,
+    shares: dict[Split, float],
+    seed: int,
+    name: str,
+) -> list[Row]:
+    try:
+        splits = split_groups(groups.keys, labels, shares=shares, seed=seed)
+    except TooFewError as error:
+        count = len(set(groups.keys))
+        what = "groups" if groups.how else "files"
+        raise DataError(
+            f"{shown(name)}: {count} {what} are too few for {', '.join(shares)} ({error})",
+            hint="add videos, or give the splits yourself",
+        ) from error
+    return [replace(row, split=split) for row, split in zip(rows, splits, strict=True)]
+
+
+def _how_drawn(rows: Sequence[Row], groups: Groups) -> str:
+    if groups.how is None:
+        return (
+            f"by file, balanced by class ({_counts(rows)}): no groups found, so files of one "
+            "recording may stand on both sides"
+        )
+    held: dict[Split | None, set[str]] = {}
+    for row, key in zip(rows, groups.keys, strict=True):
+        held.setdefault(row.split, set()).add(key)
+    numbers = ", ".join(f"{split} {len(held[split]):,}" for split in SPLITS)
+    return f"by group ({groups.how}): {numbers} groups, none shared ({_counts(rows)} samples)"
+
+
+def _counts(rows: Sequence[Row]) -> str:
+    counts = Counter(row.split for row in rows)
+    return ", ".join(f"{split} {counts[split]:,}" for split in SPLITS)
+
+
+def _none_shared(listing: Listing, groups: Groups) -> str:
+    return ", no given group in two of them" if groups.explicit else ", no file in two of them"
+
+
+def _balanced(
+    listing: Listing, rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
+) -> None:
+    check_train(rows, labels, class_names)
+    for split in SPLITS[1:]:
+        found = {label for row, label in zip(rows, labels, strict=True) if row.split == split}
+        absent = [name for place, name in enumerate(class_names) if place not in found]
+        if absent:
+            what = "class is" if len(absent) == 1 else "classes are"
+            listing.notes.append(
+                f"{len(absent):,} {what} not in {split}, for want of groups or files: "
+                f"{some(absent)}"
+            )
+
+
+def _thin_classes(
+    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
+) -> list[str]:
+    """Say which classes have a single sample: most are slips of the pen."""
+    counts = Counter(labels)
+    single = [place for place, count in counts.items() if count == 1]
+    if not single:
+        return []
+    lines = []
+    for place in sorted(single)[:5]:
+        name = class_names[place]
+        others = [other for other in class_names if other != name]
+        lines.append(f"{shown(name)}{near_miss(name, others)}")
+    more = f" and {len(single) - 5:,} more" if len(single) > 5 else ""
+    return [f"only one sample of: {', '.join(lines)}{more}"]

@@ -1,0 +1,242 @@
+"""The user's own list: CSV with a header, or one JSON object a line."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text
+from foveal.dataset.problems import Problems, near_miss, some
+from foveal.dataset.samples import ALIASES, DataError, Split
+from foveal.video import is_url
+from foveal.video.errors import shown
+
+COLUMNS: Mapping[str, tuple[str, ...]] = {
+    "path": ("path", "file", "video", "filename", "file_name"),
+    "label": ("label", "class"),
+    "start": ("start", "start_seconds"),
+    "end": ("end", "end_seconds"),
+    "group": ("group", "subject"),
+    "split": ("split", "subset"),
+}
+"""What each column may be called; the first two are needed."""
+
+CLASSES = "classes.txt"
+"""Beside a list: the names of the classes, one a line, in the order of the labels."""
+
+_DELIMITERS = ",;\t"
+
+Entry = tuple[str, Mapping[str, Any]]
+"""Where a row is (for messages), and its fields by column."""
+
+
+def read_csv(path: Path, *, videos: Path | None) -> Listing:
+    """Return the rows of a CSV file whose first line names the columns (:data:`COLUMNS`).
+
+    Comma, semicolon or tab part them. A row's number is its line, the header being line 1.
+
+    Raises:
+        DataError: no usable header, or rows that cannot be used.
+    """
+    text = read_text(path)
+    header = text.partition("\n")[0]
+    delimiter = max(_DELIMITERS, key=header.count)
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    problems = Problems(hint="correct these rows; docs/data.md shows the columns")
+    entries: list[Entry] = []
+    names: list[str] = []
+    try:
+        names = [name.strip() for name in next(rows, [])]
+        for row in rows:
+            where = f"{path.name} row {rows.line_num}"
+            if len(row) > len(names):
+                problems.add(where, f"{len(row)} fields, but the header names {len(names)}")
+            elif any(field.strip() for field in row):
+                entries.append((where, dict(zip(names, row, strict=False))))
+    except csv.Error as error:
+        problems.add(f"{path.name} row {rows.line_num}", f"cannot be read ({error})")
+    return _listing(path, entries, names, problems, videos=videos)
+
+
+def read_jsonl(path: Path, *, videos: Path | None) -> Listing:
+    """Return the rows of a file with one JSON object a line, with the keys of :data:`COLUMNS`.
+
+    Raises:
+        DataError: rows that cannot be used.
+    """
+    problems = Problems(hint="correct these rows; docs/data.md shows the keys")
+    entries: list[Entry] = []
+    names: dict[str, None] = {}
+    for number, line in numbered_lines(path):
+        where = f"{path.name} row {number}"
+        try:
+            data = json.loads(line)
+        except (ValueError, RecursionError):
+            problems.add(where, "not a JSON object")
+            continue
+        if not isinstance(data, dict):
+            problems.add(where, "not a JSON object")
+            continue
+        names.update(dict.fromkeys(data))
+        entries.append((where, data))
+    return _listing(path, entries, list(names), problems, videos=videos)
+
+
+def read_classes(folder: Path) -> tuple[str, ...] | None:
+    """Return the names in ``classes.txt`` of ``folder``; None where there is no such file.
+
+    Raises:
+        DataError: it names a class twice, or none.
+    """
+    path = folder / CLASSES
+    if not path.is_file():
+        return None
+    problems = Problems(hint="give one name a line, each once, in the order of the labels")
+    names: dict[str, int] = {}
+    for number, name in numbered_lines(path):
+        if name in names:
+            problems.add(f"{CLASSES} row {number}", f"{shown(name)!r} again (row {names[name]})")
+        names.setdefault(name, number)
+    if not names:
+        problems.add(CLASSES, "no class names inside")
+    problems.raise_any()
+    return tuple(names)
+
+
+def _listing(
+    path: Path, entries: list[Entry], names: list[str], problems: Problems, *, videos: Path | None
+) -> Listing:
+    columns = _columns(path, names, any_rows=bool(entries), problems=problems)
+    base = videos if videos is not None else path.parent
+    classes = read_classes(path.parent)
+    notes = [f"read as a list of videos, paths from {shown(str(base))}"]
+    unknown = [name for name in names if name and name not in columns.values()]
+    if unknown:
+        notes.append(f"columns that mean nothing here were passed over: {some(unknown)}")
+    rows = [
+        row
+        for where, data in entries
+        for row in _row(where, {k: data.get(c) for k, c in columns.items()}, base, problems)
+    ]
+    folders = [Path(row.path).is_dir() for row in rows]
+    if any(folders) and not all(folders):
+        odd = rows[folders.index(True)]
+        problems.add(odd.where, f"{shown(odd.path)} is a folder of frames, other rows are videos")
+    problems.raise_any()
+    if not rows:
+        raise DataError(f"{shown(path.name)}: no row in it", hint="list one video a row")
+    return Listing(
+        name=path.name,
+        kind="frames" if all(folders) else "video",
+        rows=_numbered(rows, classes),
+        class_names=classes,
+        notes=notes,
+    )
+
+
+def _columns(path: Path, names: list[str], *, any_rows: bool, problems: Problems) -> dict[str, str]:
+    """Return for every column that is there what the file calls it."""
+    lowered = {name.lower(): name for name in names}
+    columns = {
+        column: lowered[alias]
+        for column, aliases in COLUMNS.items()
+        for alias in reversed(aliases)
+        if alias in lowered
+    }
+    missing = [column for column in ("path", "label") if column not in columns]
+    if missing and (names or any_rows):
+        problems.raise_any()
+        found = some(names) or "nothing"
+        raise DataError(
+            f"{shown(path.name)} row 1: no column {' and no column '.join(missing)} ({found})",
+            hint="name the columns in the first line: path,label[,start,end,group,split]",
+        )
+    return columns
+
+
+def _row(where: str, data: Mapping[str, Any], base: Path, problems: Problems) -> Iterator[Row]:
+    """Yield the row if it can be used; note why not otherwise."""
+    before = len(problems)
+    name, label = _text(data.get("path")), data.get("label")
+    path = str(base / name)
+    wrong = "no path" if not name else _path_trouble(name, path)
+    if wrong:
+        problems.add(where, wrong)
+    if isinstance(label, bool | float | list | dict) or not _text(label):
+        problems.add(where, "no label" if not _text(label) else f"label {label!r} is no name")
+    start = _seconds(where, "start", data.get("start"), problems)
+    end = _seconds(where, "end", data.get("end"), problems)
+    if start is not None and end is not None and start >= end:
+        problems.add(where, f"start {start:g} is not before end {end:g}")
+    split = _split(where, _text(data.get("split")), problems)
+    if len(problems) == before:
+        yield Row(
+            path=path,
+            label=label if isinstance(label, int) else _text(label),
+            where=where,
+            start_seconds=start,
+            end_seconds=end,
+            group=_text(data.get("group")) or None,
+            split=split,
+        )
+
+
+def _path_trouble(name: str, path: str) -> str | None:
+    if "\0" in name or not is_text(name):
+        return f"path {shown(name)!r} is no file name"
+    if is_url(name):
+        return f"{shown(name)} is a URL; download it first"
+    file = Path(path)
+    try:
+        if file.is_dir():
+            return None
+        return None if file.stat().st_size else f"the file {shown(name)} is empty (0 bytes)"
+    except OSError as error:
+        why = (error.strerror or type(error).__name__).lower()
+        return f"no file {shown(name)}" if not file.exists() else f"{shown(name)}: {why}"
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+def _seconds(where: str, column: str, value: object, problems: Problems) -> float | None:
+    text = _text(value)
+    if not text:
+        return None
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not (math.isfinite(seconds) and seconds >= 0):
+        problems.add(where, f"{column} {shown(text)!r} is no time in seconds from 0 on")
+        return None
+    return seconds
+
+
+def _split(where: str, text: str, problems: Problems) -> Split | None:
+    if not text:
+        return None
+    split = ALIASES.get(text.lower())
+    if split is None:
+        problems.add(where, f"no split {shown(text)!r}{near_miss(text.lower(), ALIASES)}")
+    return split
+
+
+def _numbered(rows: list[Row], classes: tuple[str, ...] | None) -> list[Row]:
+    """Return ``rows`` with labels that are all whole numbers as numbers.
+
+    With a list of classes, a label that is one of its names stays a name.
+    """
+    texts = {str(row.label) for row in rows}
+    if not all(text.isascii() and text.lstrip("-").isdigit() for text in texts):
+        return rows
+    if classes is not None and texts <= set(classes):
+        return rows
+    return [replace(row, label=int(row.label)) for row in rows]
