@@ -106,7 +106,8 @@ def train(preset: str, seed: int, weights: Path, *, loss: Loss = recipe.two_pass
     """Train the small recipe on ``preset``, or take up what was trained into ``weights``."""
     task = find(preset)
     steps = STEPS[task.frames]
-    run = recipe.tiny(num_classes=task.num_classes, num_frames=task.frames, steps=steps, loss=loss)
+    cfg = protocol.tiny(num_classes=task.num_classes, num_frames=task.frames)
+    run = recipe.tiny(cfg=cfg, steps=steps, loss=loss)
     if weights.exists():
         network = run.network().eval()
         load_weights(network, weights)
@@ -129,7 +130,6 @@ def train(preset: str, seed: int, weights: Path, *, loss: Loss = recipe.two_pass
         network = result.network
         save_weights(network, weights)
     assert isinstance(network, Network)
-    cfg = protocol.tiny(num_classes=task.num_classes, num_frames=task.frames)
     return Trained(network=network, cfg=cfg, seed=seed)
 
 

@@ -123,6 +123,10 @@ class Model:
         """The arrays all clips share, read once."""
         return self.bundle.context()
 
+    def steps(self, clip: ClipInfo) -> Steps:
+        """Start the system's protocol on a clip."""
+        return self._steps(self.config, self.context, clip)
+
     def preload(self) -> None:
         """Load the part in a thread, for instance while the first frames are decoded.
 

@@ -7,13 +7,13 @@ B samples, T frames, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
-from foveal.types import Canvas
+from foveal.types import Canvas, Features
 
 Batch: TypeAlias = Mapping[str, Tensor]
 """Decoded samples by name, e.g. ``frames`` uint8 (B,T,C,H,W) and ``label`` int64 (B,)."""
@@ -39,33 +39,33 @@ Loss: TypeAlias = Callable[[nn.Module, Batch, StepContext], Mapping[str, Tensor]
 Augment: TypeAlias = Callable[[Batch, torch.Generator], Batch]
 """Changes one sample, whose tensors have no batch axis, drawing from the generator it is given."""
 
-Judge: TypeAlias = Callable[[nn.Module, Tensor], Tensor]
-"""Network and pictures uint8 (B,T,3,H,W), as the protocol plans them, to logits (B,K)."""
+Judge: TypeAlias = Callable[[nn.Module, Batch], Tensor]
+"""Network and batch, whose ``frames`` are those the protocol plans, to logits (B,K)."""
 
 
-def last_logits(network: nn.Module, frames: Tensor) -> Tensor:
+def last_logits(network: nn.Module, batch: Batch) -> Tensor:
     """Return the logits (B,K) of the last answer of ``network``, as docs/protocol.md has it."""
-    output = network(frames)
+    output = network(batch["frames"])
     logits: Tensor = output if isinstance(output, Tensor) else output.logits
     return logits if logits.ndim == 2 else logits[:, -1]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class View:
-    """Pictures that a batch holds under one name while a system is trained.
+class Draw:
+    """What a batch holds under one name while a system is trained.
 
     One frame is drawn from each of T equal parts of a clip. When the system is judged, the
     pictures are those its protocol plans, through the canvas of its configuration, instead.
 
     Args:
-        name: of the pictures, uint8 (B,T,3,H,W).
+        name: of the pictures, uint8 (B,T,3,H,W), or stored features, float32 (B,T,D).
         num_frames: T.
-        canvas: what is decoded; larger than what the network sees where ``augment`` cuts.
+        view: what is decoded; larger than what the network sees where ``augment`` cuts.
     """
 
     name: str = "frames"
     num_frames: int
-    canvas: Canvas
+    view: Canvas | Features
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,7 +167,9 @@ class Recipe:
         network: builds the network with fresh weights; called under the run's seed.
         stages: in order; a stage starts from the weights the one before it left.
         config: the system's ``Config`` that the network is built from.
-        views: what a batch holds beside ``label``.
+        draws: what a batch holds beside ``label``.
+        judged: what else a batch holds when the system is judged, beside ``frames`` on the
+            canvas of ``config``: the same pictures through another view, by name.
         augment: what is done to a sample before it joins a batch.
     """
 
@@ -175,7 +177,8 @@ class Recipe:
     network: Callable[[], nn.Module]
     stages: tuple[Stage, ...]
     config: object = None
-    views: tuple[View, ...] = ()
+    draws: tuple[Draw, ...] = ()
+    judged: Mapping[str, Canvas | Features] = field(default_factory=dict)
     augment: Augment | None = None
 
     def __post_init__(self) -> None:

@@ -360,6 +360,80 @@ def _import(options: Namespace) -> int:
     )
 
 
+# --- train ----------------------------------------------------------------------------------
+
+FORMATS = ("folder", "csv", "jsonl")
+"""As in :mod:`foveal.dataset`, which is not loaded for that."""
+
+
+def _train_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        metavar="DATA",
+        help="folder with a folder of videos for each class, or a list; docs/data.md has all forms",
+    )
+    parser.add_argument(
+        "--out", metavar="RUN", help="folder of the run (default: runs/DATA-SYSTEM-RECIPE)"
+    )
+    parser.add_argument(
+        "--system", metavar="NAME", help="as `foveal systems` lists it (default: what suits)"
+    )
+    parser.add_argument(
+        "--recipe", metavar="NAME", help="of the system (default: one for a CPU and small sets)"
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        action="append",
+        default=[],
+        help="batch_size, lr, epochs, num_frames, device, precision ...; may be repeated",
+    )
+    parser.add_argument(
+        "--pretrained",
+        metavar="WEIGHTS",
+        nargs="?",
+        const="auto",
+        help="begin with ImageNet weights: from a file, or found in packages and caches",
+    )
+    parser.add_argument("--format", choices=FORMATS, help="of DATA (default: by its looks)")
+    parser.add_argument(
+        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
+    )
+    parser.add_argument(
+        "--seed", metavar="N", type=natural, default=0, help="of everything drawn (default: 0)"
+    )
+    parser.add_argument(
+        "--cache",
+        metavar="GIB",
+        type=float,
+        default=4.0,
+        help="keep decoded frames if all fit into this (default: 4; 0 keeps none)",
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="go on with the run in RUN, exactly where it stopped"
+    )
+
+
+def _train(options: Namespace) -> int:
+    from foveal.cli import train
+
+    return train.run(
+        options.data,
+        train.Options(
+            out=options.out,
+            system=options.system,
+            recipe=options.recipe,
+            settings=tuple(options.set),
+            pretrained=options.pretrained,
+            format=options.format,
+            videos=options.videos,
+            seed=options.seed,
+            cache_gib=options.cache,
+            resume=options.resume,
+        ),
+    )
+
+
 # --- demo -----------------------------------------------------------------------------------
 
 
@@ -436,6 +510,23 @@ COMMANDS = (
         ),
         options=_import_options,
         run=_import,
+    ),
+    Command(
+        name="train",
+        summary="Learn to recognise what your own videos show.",
+        about="Picks a system and a small recipe for DATA, or takes those you name, and says why.\n"
+        "What it leaves in RUN: model.foveal, which `foveal recognize --model` runs without\n"
+        "PyTorch, result.json with accuracy and cost on the test split, metrics.csv, and\n"
+        "bad.jsonl with the videos that could not be read. Needs the extra `train`.\n\n"
+        "Exit code: 0 if the model was trained and judged, 2 if not.",
+        examples=(
+            "foveal train clips/ --out runs/first",
+            "foveal train clips/ --out runs/first --resume",
+            "foveal train list.csv --system ocsampler --set num_frames=4 --set epochs=50",
+            "torchrun --nproc-per-node 2 -m foveal train clips/ --out runs/two",
+        ),
+        options=_train_options,
+        run=_train,
     ),
     Command(
         name="demo",

@@ -7,11 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from foveal.cli.extras import train_extra
 from foveal.cli.guard import OK, USAGE, complain
+from foveal.cli.settings import parse_settings
 from foveal.cli.text import clean, count
-
-TRAIN_EXTRA = ("onnx", "onnxscript", "safetensors", "timm", "torch", "torchvision")
-"""What mapping and exporting needs beyond the light install."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +46,6 @@ def run(options: Options) -> int:
         find_row,
         make_config,
         numbered_names,
-        parse_settings,
         read_class_names,
     )
 
@@ -67,17 +65,8 @@ def run(options: Options) -> int:
         num_classes=None if names is None else len(names),
     )
     names = names or numbered_names(config.num_classes)
-    try:
+    with train_extra("importing weights"):
         from foveal.export.official import import_official, read_weights
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in TRAIN_EXTRA:
-            raise
-        complain(
-            f"importing weights needs {package}, which the light install lacks",
-            hint="pip install 'foveal[train]'",
-        )
-        return USAGE
     weights = read_weights(options.weights, key=options.key)
     tensors = count(len(weights.tensors), "tensor")
     print(f"Mapping {tensors} and exporting ...", file=sys.stderr, flush=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,24 +73,6 @@ def read_class_names(path: str) -> tuple[str, ...]:
 def numbered_names(num_classes: int) -> tuple[str, ...]:
     """Return names for classes that have none: ``class 0``, ``class 1`` and so on."""
     return tuple(f"class {i}" for i in range(num_classes))
-
-
-def parse_settings(given: Sequence[str]) -> dict[str, Any]:
-    """Return ``NAME=VALUE`` pairs; values are JSON where they can be, text otherwise.
-
-    Raises:
-        ImportRefusedError: one has no ``=``.
-    """
-    settings: dict[str, Any] = {}
-    for pair in given:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ImportRefusedError(f"--set {pair}: no value", hint="write --set NAME=VALUE")
-        try:
-            settings[name] = json.loads(value)
-        except json.JSONDecodeError:
-            settings[name] = value
-    return settings
 
 
 def presets(protocol: ModuleType) -> dict[str, Callable[..., Any]]:

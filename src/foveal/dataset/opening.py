@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from foveal.dataset.samples import Kind, Sample
 from foveal.types import Source
-from foveal.video import FrameFolderSource, WindowSource, open_source
+from foveal.video import FileSource, FrameFolderSource, WindowSource
 
 FRAME_RATE = 25.0
 """Frames a second of a folder of pictures, where nothing says."""
 
 
-def open_sample(sample: Sample, *, kind: Kind) -> Source:
+def open_sample(sample: Sample, *, kind: Kind, threads: int | None = None) -> Source:
     """Return the source of a sample, only the stretch it names; close it when done.
 
     Args:
         sample: of a dataset.
         kind: of that dataset.
+        threads: of the decoder; None takes the cores, at most 8.
 
     Raises:
         VideoError: the file cannot be used, or ends before the stretch begins.
@@ -25,7 +26,7 @@ def open_sample(sample: Sample, *, kind: Kind) -> Source:
     if kind == "frames":
         source = FrameFolderSource(sample.path, fps=sample.frame_rate or FRAME_RATE)
     else:
-        source = open_source(sample.path)
+        source = FileSource(sample.path, threads=threads)
     if sample.start_seconds is None and sample.end_seconds is None:
         return source
     return WindowSource(

@@ -1,5 +1,6 @@
 """Torch blocks that more than one system uses; each module's docstring has an example."""
 
+from foveal.layers.augment import MultiScaleCrop, ResizedCrop, random_box
 from foveal.layers.crop import crop_at
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 from foveal.layers.temporal_shift import TemporalShift, temporal_shift
@@ -7,8 +8,11 @@ from foveal.layers.temporal_shift import TemporalShift, temporal_shift
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "MultiScaleCrop",
     "PixelNorm",
+    "ResizedCrop",
     "TemporalShift",
     "crop_at",
+    "random_box",
     "temporal_shift",
 ]

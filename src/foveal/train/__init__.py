@@ -1,25 +1,34 @@
 """Training: runs the stages of a recipe, and goes on exactly where it was stopped."""
 
+from foveal.train.cache import FrameCache, default_cache
 from foveal.train.checkpoint import TrainError, load_weights, save_weights
+from foveal.train.clips import ClipData
 from foveal.train.data import ArrayData, Data, Trouble
 from foveal.train.loop import TrainResult, fit
 from foveal.train.processes import Device, PrecisionName
 from foveal.train.progress import Progress, terminal_line
 from foveal.train.running import Running
+from foveal.train.settings import Configured, SettingError, configure
 from foveal.train.stage import learning_rate_factor, make_optimizer, set_modes
 from foveal.train.stage_run import Point
 
 __all__ = [
     "ArrayData",
+    "ClipData",
+    "Configured",
     "Data",
     "Device",
+    "FrameCache",
     "Point",
     "PrecisionName",
     "Progress",
     "Running",
+    "SettingError",
     "TrainError",
     "TrainResult",
     "Trouble",
+    "configure",
+    "default_cache",
     "fit",
     "learning_rate_factor",
     "load_weights",

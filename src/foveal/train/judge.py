@@ -66,7 +66,7 @@ def judge(
             continue
         batch = fabric.to_device(batch)
         with fabric.autocast():
-            found = logits(network, batch["frames"]).float()
+            found = logits(network, batch).float()
         losses = functional.cross_entropy(found, batch["label"], reduction="none").double()
         right = found.argmax(dim=1) == batch["label"]
         rows.extend(zip(right.tolist(), losses.tolist(), strict=True))

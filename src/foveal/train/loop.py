@@ -96,6 +96,11 @@ def fit(
         lengths(stage, len(data), fabric.world_size)  # before anything is written
     identity = _identity(recipe, seed=seed, data=data)
     folder = _open(out, identity, resume=resume, fabric=fabric)
+    num_clips = len(data) + (0 if validation is None else len(validation))
+    limit = running.max_bad_share
+    troubles = TroubleList(
+        out / "bad.jsonl", num_samples=num_clips, max_share=limit, tell=tell, fabric=fabric
+    )
     devices = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
@@ -104,13 +109,6 @@ def fit(
             network.load_state_dict(folder.checkpoint.network)
         elif prepare is not None:
             prepare(network)
-        troubles = TroubleList(
-            out / "bad.jsonl",
-            num_samples=len(data) + (0 if validation is None else len(validation)),
-            max_share=running.max_bad_share,
-            tell=tell,
-            fabric=fabric,
-        )
         with Logs(
             out, tensorboard=running.tensorboard, history=folder.history, writes=folder.writes
         ) as logs:

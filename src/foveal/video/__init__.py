@@ -25,7 +25,7 @@ from foveal.video.file_source import FileSource, available_cores, open_source
 from foveal.video.frame_folder import FrameFolderSource, is_picture
 from foveal.video.memory import ArraySource, FeatureSource
 from foveal.video.names import expand, is_url
-from foveal.video.probing import probe
+from foveal.video.probing import frame_seconds, probe
 from foveal.video.render import render
 from foveal.video.window import WindowSource
 
@@ -54,6 +54,7 @@ __all__ = [
     "available_cores",
     "doctor",
     "expand",
+    "frame_seconds",
     "is_picture",
     "is_url",
     "open_source",

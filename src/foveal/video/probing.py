@@ -30,6 +30,27 @@ def probe(path: str) -> ClipInfo:
         opened.close()
 
 
+def frame_seconds(path: str) -> tuple[float, ...]:
+    """Return the second at which each frame of ``path`` begins to show, ascending.
+
+    Packets are read and nothing is decoded. Nothing is returned where packets do not say which
+    frame they hold (AVI with B-frames, MPEG programme streams).
+
+    Raises:
+        VideoError: with the kind that says why it cannot be used.
+    """
+    opened = open_video(path)
+    try:
+        timeline = read_timeline(opened)
+        if timeline.counted or not timeline.seekable:
+            return ()
+        opened.rewind()
+        stamps = {p.pts for p in demuxed(opened) if p.pts is not None and not p.is_discard}
+        return tuple(timeline.seconds(t) for t in sorted(stamps) if t >= timeline.origin)
+    finally:
+        opened.close()
+
+
 def describe(opened: Opened, timeline: Timeline) -> ClipInfo:
     """Return the clip info of an open file."""
     stream = opened.stream

@@ -156,7 +156,7 @@ def meta_gmacs(cfg, network):
 def test_8_the_papers_networks_cost_what_the_paper_says(glance, size):
     cfg = protocol.paper(focus_size=size, glance=glance)
     with torch.device("meta"):
-        found = 16 * meta_gmacs(cfg, recipe.paper(focus_size=size, glance=glance).network())
+        found = 16 * meta_gmacs(cfg, recipe.paper(cfg=cfg).network())
     assert found == pytest.approx(GMACS[glance, size], rel=0.005)
 
 
@@ -164,7 +164,7 @@ def test_8_the_papers_networks_cost_what_the_paper_says(glance, size):
 def test_8_the_shift_variant_costs_what_the_paper_says(size):
     cfg = protocol.paper_tsm(focus_size=size)
     with torch.device("meta"):
-        found = meta_gmacs(cfg, recipe.paper_tsm(focus_size=size).network())
+        found = meta_gmacs(cfg, recipe.paper_tsm(cfg=cfg).network())
     assert found == pytest.approx(SHIFT_GMACS[size], rel=0.005)
 
 

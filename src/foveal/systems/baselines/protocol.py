@@ -1,8 +1,10 @@
 """The fixed choices every policy is measured against, as one ordinary system.
 
 They look through the same sources, call the same parts and pay the same bill as the systems
-they stand beside: give a config the part and canvas of the system in question.
-Letters: T frames looked at, K classes.
+they stand beside: give a config the part and canvas of the system in question. On their own they
+are temporal segment networks (Wang et al., ECCV 2016, arXiv 1608.00859): frames at equal
+distances, each classified alone, answers averaged.
+Letters: T frames looked at, K classes, D width of stored features.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import numpy as np
 
 from foveal.sampling.choose import nearest_edges, segment_centres, tag_stretches
 from foveal.sampling.protocol import Steps, answer, answer_segments, call_rows, look, plan
-from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
+from foveal.types import Array, Canvas, ClipInfo, Features, PartSpec, Reference, TensorSpec
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,17 +26,22 @@ class Config:
     """Which frames, through which canvas, into which part, joined how.
 
     Args:
-        part: a frame classifier: uint8 (C,H,W) to probabilities (K,), one row a frame.
+        canvas: what is seen of a frame: a picture, or stored features.
+        part: a frame classifier: uint8 (C,H,W), or float32 (D,), to probabilities (K,), one row
+            a frame.
         when: ``uniform`` takes segment centres, ``random`` one draw per segment (seeded by
             ``seed`` and the clip's name), ``centre`` consecutive frames around the middle.
         answer: ``mean`` averages probabilities over the clip; ``each`` lets every frame answer
             for the time nearest to it.
+        network: what is trained where the part is no other system's; ``linear`` takes features.
+        feature_width: D.
+        dropout: before the last layer, while training.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
     """
 
-    canvas: Canvas
+    canvas: Canvas | Features
     num_frames: int
     num_classes: int
     part: str = "classifier"
@@ -42,6 +49,9 @@ class Config:
     answer: Literal["mean", "each"] = "mean"
     role: Literal["glance", "focus"] = "focus"
     seed: int = 0
+    network: Literal["small", "resnet50", "linear", "tiny"] = "small"
+    feature_width: int = 0
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.num_classes < 1:
@@ -50,6 +60,10 @@ class Config:
             raise ValueError(f"when must be uniform, random or centre, got {self.when!r}")
         if self.answer not in ("mean", "each"):
             raise ValueError(f"answer must be mean or each, got {self.answer!r}")
+        if isinstance(self.canvas, Features) != (self.feature_width > 0):
+            raise ValueError("feature_width is given with features, and with nothing else")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
 
 def uniform(canvas: Canvas, *, num_frames: int, num_classes: int, part: str) -> Config:
@@ -90,19 +104,64 @@ def glance_only(canvas: Canvas, *, num_frames: int, num_classes: int, part: str)
     )
 
 
-def parts(cfg: Config) -> tuple[PartSpec, ...]:
-    """Return the one part a baseline calls."""
-    return (
-        PartSpec(
-            name=cfg.part,
-            inputs=(TensorSpec("frames", (3, cfg.canvas.height, cfg.canvas.width), "uint8"),),
-            outputs=(TensorSpec("probs", (cfg.num_classes,)),),
-        ),
+def paper(*, num_classes: int = 400, num_frames: int = 25) -> Config:
+    """Return the paper's setting: 25 frames, 224 px, here with ResNet-50."""
+    return Config(
+        canvas=Canvas(height=224, width=224, short_side=256),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        network="resnet50",
+        dropout=0.8,
     )
 
 
-def reference(cfg: Config) -> Reference:
-    """Return sixteen frames through the same canvas and part."""
+def small(*, num_classes: int = 10, num_frames: int = 16) -> Config:
+    """Return 16 frames of 96 px for a network that a CPU trains in minutes."""
+    return Config(
+        canvas=Canvas(height=96, width=96),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        dropout=0.2,
+    )
+
+
+def features(
+    *, num_classes: int = 10, num_frames: int = 16, name: str = "features", width: int = 512
+) -> Config:
+    """Return stored features of 16 frames, classified by one layer."""
+    return Config(
+        canvas=Features(name=name),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        network="linear",
+        feature_width=width,
+    )
+
+
+def tiny(*, num_classes: int = 8, num_frames: int = 4) -> Config:
+    """Return four frames of 32 px, for tests."""
+    return Config(
+        canvas=Canvas(height=32, width=32),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        network="tiny",
+    )
+
+
+def parts(cfg: Config) -> tuple[PartSpec, ...]:
+    """Return the one part a baseline calls."""
+    if isinstance(cfg.canvas, Features):
+        seen = TensorSpec("frames", (cfg.feature_width,))
+    else:
+        seen = TensorSpec("frames", (3, cfg.canvas.height, cfg.canvas.width), "uint8")
+    probs = TensorSpec("probs", (cfg.num_classes,))
+    return (PartSpec(name=cfg.part, inputs=(seen,), outputs=(probs,)),)
+
+
+def reference(cfg: Config) -> Reference | None:
+    """Return sixteen frames through the same canvas and part; nothing for stored features."""
+    if isinstance(cfg.canvas, Features):
+        return None
     return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=16)
 
 

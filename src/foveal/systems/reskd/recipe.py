@@ -8,13 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Literal, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.recipe import Batch, Group, Loss, Optimizer, Recipe, Stage, StepContext
+from foveal.layers import MultiScaleCrop, ResizedCrop
+from foveal.recipe import (
+    Augment,
+    Batch,
+    Draw,
+    Group,
+    Loss,
+    Optimizer,
+    Recipe,
+    Stage,
+    StepContext,
+    last_logits,
+)
 from foveal.systems.reskd import protocol
 from foveal.systems.reskd.model import Network
 from foveal.systems.reskd.protocol import Config
@@ -104,32 +117,46 @@ def distil(*, weight: float) -> Loss:
 
 # --- recipes --------------------------------------------------------------------------------
 
+LARGE = "large_frames"
+"""What the teacher is judged on: the pictures at full size."""
 
-def paper(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
+
+def teacher_logits(network: nn.Module, batch: Batch) -> Tensor:
+    """Return the teacher's logits (B,K)."""
+    return cast(Network, network).teach(batch[LARGE])
+
+
+def paper(*, cfg: Config | None = None, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """ActivityNet, TSN ResNet-152 at 224 to TSN ResNet-50 at 112: 80.0 mAP reported.
 
-    Run: ``foveal train reskd --recipe paper``; days on 8 GPUs. Both networks start from
-    ImageNet weights in the paper; give them to the run, here they start fresh.
+    Run: ``foveal train DATA --system reskd --recipe paper``; days on 8 GPUs. Both networks start
+    from ImageNet weights in the paper, here fresh unless ``--pretrained`` is given.
     """
-    return _two_stages("paper", protocol.paper(), epochs=200, teacher_norm=teacher_norm)
+    cfg = protocol.paper() if cfg is None else cfg
+    return _two_stages("paper", cfg, epochs=200, teacher_norm=teacher_norm)
 
 
-def mini_kinetics(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
+def mini_kinetics(*, cfg: Config | None = None, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """Mini-Kinetics, as ActivityNet with 8 frames: 75.4 top-1 reported. Days on 8 GPUs."""
-    cfg = protocol.mini_kinetics()
+    cfg = protocol.mini_kinetics() if cfg is None else cfg
     return _two_stages("mini_kinetics", cfg, epochs=100, teacher_norm=teacher_norm)
 
 
-def something_something(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
+def something_something(
+    *, cfg: Config | None = None, teacher_norm: TeacherNorm = "batch"
+) -> Recipe:
     """Something-Something V2, TSM ResNet-50 on both sides: 60.6 top-1 reported.
 
     The data must not be mirrored: left and right are classes. Days on 8 GPUs.
     """
-    cfg = protocol.something_something()
-    return _two_stages("something_something", cfg, epochs=100, teacher_norm=teacher_norm)
+    cfg = protocol.something_something() if cfg is None else cfg
+    augment = MultiScaleCrop(size=cfg.train_canvas.width, flip=False)
+    return _two_stages(
+        "something_something", cfg, epochs=100, teacher_norm=teacher_norm, augment=augment
+    )
 
 
-def kinetics_slowonly(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
+def kinetics_slowonly(*, cfg: Config | None = None, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """Kinetics-400, SlowOnly ResNet-50 on both sides: 72.7 top-1 reported. Weeks on 8 GPUs.
 
     [C] 150 epochs, lr 0.01 divided by ten at 90 and 130, ten epochs of warm-up: three stages of
@@ -154,6 +181,7 @@ def kinetics_slowonly(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
                 base,
                 name=f"{who}{name}",
                 loss=loss,
+                judge=teacher_logits if who == "teacher" else last_logits,
                 trains=(Group(prefixes=(who,)),),
                 optimizer=replace(base.optimizer, lr=lr),
                 epochs=epochs,
@@ -161,17 +189,18 @@ def kinetics_slowonly(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
                 warmup_steps=base.warmup_steps if not name else 0,
             )
             stages.append(stage)
-    cfg = protocol.kinetics_slowonly()
-    return Recipe(name="kinetics_slowonly", network=_fresh(cfg), stages=tuple(stages))
+    cfg = protocol.kinetics_slowonly() if cfg is None else cfg
+    augment = ResizedCrop(size=cfg.train_canvas.width)
+    return _recipe("kinetics_slowonly", cfg, tuple(stages), augment=augment)
 
 
-def kinetics_swin(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
+def kinetics_swin(*, cfg: Config | None = None, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """Kinetics-400, Video Swin-B to Swin-S by maps of logits: 80.0 top-1 reported.
 
     [C] AdamW 1e-3 at 512 clips, weight decay 0.02 but none on norms and position tables, the
     backbone at a tenth of it; weight 200, temperature 2. Weeks on 8 GPUs.
     """
-    cfg = protocol.kinetics_swin()
+    cfg = protocol.kinetics_swin() if cfg is None else cfg
     warmup = int(2.5 * KINETICS_CLIPS / 512)
     optimizer = Optimizer(kind="adamw", lr=1e-3, betas=(0.9, 0.999), weight_decay=0.02)
 
@@ -179,6 +208,7 @@ def kinetics_swin(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
         return Stage(
             name=who,
             loss=loss,
+            judge=teacher_logits if who == "teacher" else last_logits,
             trains=_swin_groups(cfg, who),
             optimizer=optimizer,
             batch_size=512,
@@ -188,7 +218,8 @@ def kinetics_swin(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
         )
 
     stages = (stage("teacher", train_teacher, 50), stage("student", distil(weight=200.0), 60))
-    return Recipe(name="kinetics_swin", network=_fresh(cfg), stages=stages)
+    augment = ResizedCrop(size=cfg.train_canvas.width)
+    return _recipe("kinetics_swin", cfg, stages, augment=augment)
 
 
 def tiny(
@@ -211,6 +242,7 @@ def tiny(
     teacher = Stage(
         name="teacher",
         loss=train_teacher,
+        judge=teacher_logits,
         trains=(Group(prefixes=("teacher",)),),
         optimizer=sgd,
         batch_size=16,
@@ -221,14 +253,22 @@ def tiny(
         teacher,
         name="student",
         loss=train_alone if weight is None else distil(weight=weight),
+        judge=last_logits,
         trains=(Group(prefixes=("student",)),),
         eval_modules=_eval_modules(teacher_norm),
     )
     stages = (student,) if weight is None else (teacher, student)
-    return Recipe(name="tiny", network=_fresh(cfg), stages=stages)
+    return _recipe("tiny", cfg, stages)
 
 
-def _two_stages(name: str, cfg: Config, *, epochs: int, teacher_norm: TeacherNorm) -> Recipe:
+def _two_stages(
+    name: str,
+    cfg: Config,
+    *,
+    epochs: int,
+    teacher_norm: TeacherNorm,
+    augment: Augment | None = None,
+) -> Recipe:
     """Return the stages of the pairs of picture networks, trained on 64 clips a step.
 
     [C] SGD 0.9, weight decay 1e-4, lr 0.01 cosine to 0, gradients cut at 20, the feature loss
@@ -237,6 +277,7 @@ def _two_stages(name: str, cfg: Config, *, epochs: int, teacher_norm: TeacherNor
     teacher = Stage(
         name="teacher",
         loss=train_teacher,
+        judge=teacher_logits,
         trains=_cnn_groups(cfg, "teacher"),
         optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4),
         batch_size=64,
@@ -247,15 +288,32 @@ def _two_stages(name: str, cfg: Config, *, epochs: int, teacher_norm: TeacherNor
         teacher,
         name="student",
         loss=distil(weight=100.0),
+        judge=last_logits,
         trains=_cnn_groups(cfg, "student"),
         epochs=epochs,
         eval_modules=_eval_modules(teacher_norm),
     )
-    return Recipe(name=name, network=_fresh(cfg), stages=(teacher, student))
+    augment = augment or MultiScaleCrop(size=cfg.train_canvas.width)
+    return _recipe(name, cfg, (teacher, student), augment=augment)
 
 
-def _fresh(cfg: Config) -> Callable[[], nn.Module]:
-    return lambda: Network(cfg)
+def _recipe(
+    name: str, cfg: Config, stages: tuple[Stage, ...], *, augment: Augment | None = None
+) -> Recipe:
+    """Return stages that draw the teacher's pictures: from a margin where these are cut out."""
+    large = cfg.train_canvas
+    if augment is not None:
+        margin = large.short_side or large.height
+        large = replace(large, height=margin, width=margin, short_side=margin)
+    return Recipe(
+        name=name,
+        network=partial(Network, cfg),
+        stages=stages,
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_frames, view=large),),
+        judged={LARGE: cfg.train_canvas},
+        augment=augment,
+    )
 
 
 def _eval_modules(teacher_norm: TeacherNorm) -> tuple[str, ...]:
@@ -297,3 +355,14 @@ def _swin_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group
         Group(prefixes=(f"{who}.backbone",), lr_scale=0.1),
         Group(prefixes=(who,)),
     )
+
+
+RECIPES: Mapping[str, Callable[..., Recipe]] = {
+    "paper": paper,
+    "mini_kinetics": mini_kinetics,
+    "something_something": something_something,
+    "kinetics_slowonly": kinetics_slowonly,
+    "kinetics_swin": kinetics_swin,
+    "tiny": tiny,
+}
+"""By the name ``--recipe`` knows them under."""

@@ -1,0 +1,47 @@
+"""Commands that need more than the light install say so in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from foveal.types import FovealError
+
+TRAIN_EXTRA = (
+    "lightning_fabric",
+    "onnx",
+    "onnxscript",
+    "safetensors",
+    "timm",
+    "torch",
+    "torchvision",
+)
+"""Packages that training, mapping and exporting need beyond the light install."""
+
+
+class MissingExtraError(FovealError):
+    """A package of an extra is not installed."""
+
+    kind = "missing_extra"
+
+
+@contextmanager
+def train_extra(what: str) -> Iterator[None]:
+    """Turn a missing package of the extra ``train`` into one line.
+
+    Args:
+        what: for which it is needed, as a sentence begins: ``training``.
+
+    Raises:
+        MissingExtraError: it is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in TRAIN_EXTRA:
+            raise
+        raise MissingExtraError(
+            f"{what} needs {package}, which the light install lacks",
+            hint="pip install 'foveal[train]'",
+        ) from error

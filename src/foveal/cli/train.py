@@ -1,0 +1,375 @@
+"""``foveal train``: from a folder or list of labelled videos to a bundle."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foveal.bundle import encode_config
+from foveal.cli.extras import train_extra
+from foveal.cli.guard import OK
+from foveal.cli.settings import parse_settings
+from foveal.cli.text import clean, count, gmacs, percent
+from foveal.results import versions
+from foveal.types import FovealError
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+    from torch import nn
+
+    from foveal.dataset import Dataset, Format
+    from foveal.recipe import Recipe
+    from foveal.tasks.classification import Evaluation
+    from foveal.train import Configured, FrameCache, Progress, TrainResult
+    from foveal.train.project import Choice, Likeness
+
+BUNDLE = "model.foveal"
+RESULT_FILE = "result.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for; see ``foveal train --help``."""
+
+    out: str | None
+    system: str | None
+    recipe: str | None
+    settings: tuple[str, ...]
+    pretrained: str | None
+    format: Format | None
+    videos: str | None
+    seed: int
+    cache_gib: float
+    resume: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Work:
+    """A run that is ready to begin."""
+
+    dataset: Dataset
+    choice: Choice
+    configured: Configured
+    cache: FrameCache | None
+    out: Path
+    seed: int
+
+
+def run(data: str, options: Options) -> int:
+    """Train, export, judge; return the exit code."""
+    settings = parse_settings(options.settings)
+    with train_extra("training"):
+        from foveal.train import fit  # whatever is missing is said before a file is read
+        from foveal.train.project import make_data
+
+        work = prepare(data, options, settings)
+        recipe = work.configured.recipe
+        made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
+        began = time.perf_counter()
+        with progress_lines() as (log, tell):
+            result = fit(
+                recipe,
+                made.train,
+                out=work.out,
+                seed=work.seed,
+                validation=made.validation,
+                running=work.configured.running,
+                resume=options.resume,
+                prepare=loader(recipe, options.pretrained),
+                log=log,
+                tell=tell,
+            )
+        minutes = (time.perf_counter() - began) / 60
+        if is_first():
+            finish(work, result, minutes)
+    return OK
+
+
+def is_first() -> bool:
+    """Return whether this process is the one that speaks and writes."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def say(line: str) -> None:
+    """Print a line for the user, once however many processes there are."""
+    if is_first():
+        print(clean(line), file=sys.stderr, flush=True)
+
+
+# --- before the first step ------------------------------------------------------------------
+
+
+def prepare(data: str, options: Options, settings: dict[str, Any]) -> Work:
+    """Read the data, choose, configure; say all of it."""
+    from foveal.dataset import read_dataset
+    from foveal.train import Running, configure
+    from foveal.train.project import choose, likeness
+
+    dataset = read_dataset(data, format=options.format, videos=options.videos)
+    parts = [f"{len(part):,} to {use}" for use, part in zip(USES, parts_of(dataset), strict=True)]
+    say(f"{dataset.name}: {len(dataset.class_names):,} classes; {', '.join(parts)}")
+    for line in (dataset.how_split, *dataset.notes):
+        say(f"  {line}")
+    like = likeness(dataset)
+    choice = choose(dataset, like, system=options.system, recipe=options.recipe)
+    say(f"system {choice.row.name}, recipe {choice.recipe_name}: {choice.why}")
+    configured = configure(
+        choice.make,
+        num_classes=len(dataset.class_names),
+        num_samples=len(dataset.samples["train"]),
+        settings=settings,
+        running=Running(workers=1),
+        base=features_base(dataset),
+    )
+    for line in configured.notes:
+        say(f"  {line}")
+    out = options.out or f"runs/{dataset.name}-{choice.row.name}-{choice.recipe_name}"
+    return Work(
+        dataset=dataset,
+        choice=choice,
+        configured=configured,
+        cache=make_cache(dataset, configured, like, options.cache_gib),
+        out=Path(out),
+        seed=options.seed,
+    )
+
+
+USES = ("learn from", "choose by", "judge by")
+
+
+def parts_of(dataset: Dataset) -> tuple[tuple[object, ...], ...]:
+    """Return the three splits, in the order of :data:`USES`."""
+    return tuple(dataset.samples[name] for name in ("train", "validation", "test"))
+
+
+def features_base(dataset: Dataset) -> dict[str, Any]:
+    """Return what of a configuration follows from stored features: their name and width."""
+    if dataset.kind != "features":
+        return {}
+    from foveal.dataset import open_sample
+    from foveal.types import Features, Look, Plan
+
+    source = open_sample(dataset.samples["train"][0], kind="features")
+    source.plan(Plan(times=(0.0,)))
+    rows, _ = source.look(Look(times=(0.0,), view=Features(name=FEATURES)))
+    source.close()
+    return {"canvas": {"name": FEATURES}, "feature_width": rows.shape[1]}
+
+
+FEATURES = "features"
+"""What a stored set of features is called."""
+
+
+def make_cache(
+    dataset: Dataset, configured: Configured, like: Likeness | None, limit_gib: float
+) -> FrameCache | None:
+    """Return where decoded frames are kept, if all of them fit; say which."""
+    from foveal.train import FrameCache, default_cache
+    from foveal.train.project import cache_bytes
+
+    if dataset.kind != "video" or like is None or limit_gib <= 0:
+        return None
+    wanted = cache_bytes(dataset, configured.recipe, like) / 2**30
+    folder = default_cache()
+    if wanted > limit_gib:
+        say(
+            f"  decoded frames would take {wanted:.1f} GiB, more than --cache {limit_gib:g}; "
+            "clips are decoded each time they are drawn"
+        )
+        return None
+    cache = FrameCache(folder, limit_bytes=int(limit_gib * 2**30))
+    if is_first():
+        cache.make_room()
+    say(f"  each clip is decoded once; its frames are kept in {folder} ({wanted:.2f} GiB)")
+    return cache
+
+
+def loader(recipe: Recipe, pretrained: str | None) -> Callable[[nn.Module], None] | None:
+    """Return what loads pretrained weights into a fresh network, if they are asked for."""
+    if pretrained is None:
+        return None
+    from foveal.backbones import load_modules
+
+    if not recipe.pretrained:
+        raise NothingToLoadError(
+            f"recipe {recipe.name!r} has no network that pretrained weights fit",
+            hint="leave --pretrained out, or choose a recipe with one",
+        )
+
+    def load(network: nn.Module) -> None:
+        for loaded in load_modules(network, recipe.pretrained, source=pretrained):
+            say(f"  {loaded}")
+
+    return load
+
+
+class NothingToLoadError(FovealError):
+    """Pretrained weights were asked for, and nothing of the recipe takes any."""
+
+    kind = "pretrained"
+
+
+# --- while it runs ----------------------------------------------------------------------------
+
+
+@contextmanager
+def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
+    """Give what shows progress and what prints lines beside it: a bar on a terminal, else lines."""
+    from foveal.train import terminal_line
+
+    if not sys.stderr.isatty():
+        yield terminal_line(), say
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    from foveal.cli.terminal import console_on
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[values]}"),
+    )
+    with Bars(*columns, console=console_on(sys.stderr), redirect_stdout=False) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def log(progress: Progress) -> None:
+            if progress.stage not in tasks:
+                tasks[progress.stage] = bars.add_task(
+                    progress.stage, total=progress.num_steps, values=""
+                )
+            shown = "  ".join(f"{name} {value:.3g}" for name, value in progress.values.items())
+            if progress.validation is not None:
+                valid[progress.stage] = f"  validation {progress.validation['accuracy']:.1%}"
+            bars.update(
+                tasks[progress.stage],
+                completed=progress.step,
+                values=shown + valid.get(progress.stage, ""),
+            )
+
+        valid: dict[str, str] = {}
+        yield log, lambda line: bars.console.print(clean(line)) if is_first() else None
+
+
+# --- after the last step ----------------------------------------------------------------------
+
+
+def finish(work: Work, result: TrainResult, minutes: float) -> None:
+    """Export the network, judge it on the test split, write and say what came of it."""
+    bundle = export(work, result)
+    test = work.dataset.samples["test"]
+    told: dict[str, Any] = {
+        **describe(work),
+        "minutes": round(minutes, 2),
+        "validation": last_validation(result),
+        "test": None,
+    }
+    if test:
+        judged = judge(work, bundle)
+        told["test"] = judged.to_json()
+        say_judged(judged)
+    (work.out / RESULT_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    size = bundle.stat().st_size / 2**20
+    print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
+    print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
+
+
+def describe(work: Work) -> dict[str, Any]:
+    """Return what the run was, as plain JSON data."""
+    recipe = work.configured.recipe
+    return {
+        "system": work.choice.row.name,
+        "recipe": recipe.name,
+        "config": encode_config(recipe.config),
+        "seed": work.seed,
+        "data": {
+            "name": work.dataset.name,
+            "class_names": list(work.dataset.class_names),
+            "clips": {name: len(part) for name, part in work.dataset.samples.items()},
+            "how_split": work.dataset.how_split,
+        },
+        "stages": [
+            {
+                "name": stage.name,
+                "batch_size": stage.batch_size,
+                "lr": stage.optimizer.lr,
+                "steps": stage.steps,
+                "epochs": stage.epochs,
+            }
+            for stage in recipe.stages
+        ],
+        "versions": versions(),
+    }
+
+
+def export(work: Work, result: TrainResult) -> Path:
+    """Write the trained network as a bundle into the run's folder."""
+    from foveal.export import export_bundle
+
+    recipe, row = work.configured.recipe, work.choice.row
+    model = importlib.import_module(f"{row.module}.model")
+    specs = work.choice.protocol.parts(recipe.config)
+    last = specs[-1]
+    path = work.out / BUNDLE
+    export_bundle(
+        path,
+        system=row.name,
+        config=recipe.config,
+        modules=model.build(result.network, recipe.config),
+        specs=specs,
+        class_names=work.dataset.class_names,
+        licence="NOASSERTION",
+        description=f"{row.title} trained on {work.dataset.name}",
+        provenance={
+            "built_by": "foveal train",
+            "recipe": recipe.name,
+            "seed": str(work.seed),
+            "data": work.dataset.name,
+        },
+        class_output=f"{last.name}.{last.outputs[0].name}",
+    )
+    return path
+
+
+def judge(work: Work, bundle: Path) -> Evaluation:
+    """Judge the bundle on the test split as the light install would run it."""
+    from foveal.api import Model
+    from foveal.bundle import Bundle
+    from foveal.tasks.classification import evaluate
+
+    model = Model(Bundle.open(bundle))
+    return evaluate(
+        work.dataset.samples["test"],
+        kind=work.dataset.kind,
+        runner=model.runner,
+        steps=model.steps,
+        exit_rule=model.exit_rule,
+    )
+
+
+def say_judged(judged: Evaluation) -> None:
+    """Say how good the model is on the test split, and at what cost."""
+    print(
+        f"test: {percent(judged.accuracy)} of {count(len(judged.labels), 'clip')} right, "
+        f"{gmacs(judged.mean(lambda c: c.total_macs))} GMACs and "
+        f"{judged.mean(lambda c: c.frames_used):.1f} frames a clip"
+    )
+    if judged.failures:
+        print(f"  {count(len(judged.failures), 'clip')} could not be read and count for nothing")
+
+
+def last_validation(result: TrainResult) -> dict[str, float] | None:
+    """Return the best validation of the last stage, which its weights are of."""
+    stage = result.history[-1].stage
+    found = [p.validation for p in result.history if p.stage == stage and p.validation]
+    return dict(max(found, key=lambda v: (v["accuracy"], -v["loss"]))) if found else None

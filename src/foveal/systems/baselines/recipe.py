@@ -1,0 +1,138 @@
+"""How the baselines are trained: one stage, the mean of the frames' logits against the label.
+
+Source: Wang et al., "Temporal Segment Networks", ECCV 2016, arXiv 1608.00859 (segmental
+consensus by averaging). A batch holds ``frames`` uint8 (B,T,3,H,W), or stored features float32
+(B,T,D), and ``label`` int64 (B,).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from foveal.layers import MultiScaleCrop, ResizedCrop
+from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.systems.baselines import protocol
+from foveal.systems.baselines.model import Network
+from foveal.systems.baselines.protocol import Config
+from foveal.types import Canvas
+
+TRAIN_FRAMES = 3
+"""Parts a clip is drawn from in the paper's training, whatever number the test looks at."""
+
+
+def consensus_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
+    """Return the cross-entropy of the mean of the frames' logits."""
+    logits = cast(Network, network).frame_logits(batch["frames"]).mean(dim=1)
+    accuracy = (logits.argmax(dim=1) == batch["label"]).float().mean()
+    return {"loss": functional.cross_entropy(logits, batch["label"]), "accuracy": accuracy}
+
+
+def paper(*, cfg: Config | None = None) -> Recipe:
+    """Temporal segment networks on Kinetics-400, ResNet-50 from ImageNet weights.
+
+    SGD at 0.01 for a batch of 256, three frames a clip in training, 25 at test, dropout 0.8. The
+    paper has another backbone and other data, so no figure of it belongs here. A day on 8 GPUs.
+    """
+    cfg = protocol.paper() if cfg is None else cfg
+    assert isinstance(cfg.canvas, Canvas)  # pictures, not features
+    stage = Stage(
+        name="classifier",
+        loss=consensus_loss,
+        trains=(Group(prefixes=("",)),),
+        optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4),
+        batch_size=256,
+        epochs=100,
+        clip_norm=40.0,
+    )
+    return Recipe(
+        name="paper",
+        network=partial(Network, cfg),
+        stages=(stage,),
+        config=cfg,
+        draws=(Draw(num_frames=TRAIN_FRAMES, view=_margin(cfg.canvas)),),
+        augment=MultiScaleCrop(size=cfg.canvas.width),
+    )
+
+
+def small(*, cfg: Config | None = None) -> Recipe:
+    """A residual network of 77,000 weights from scratch, on 96 px: minutes on two CPU cores."""
+    cfg = protocol.small() if cfg is None else cfg
+    assert isinstance(cfg.canvas, Canvas)  # pictures, not features
+    stage = Stage(
+        name="classifier",
+        loss=consensus_loss,
+        trains=(Group(prefixes=("",)),),
+        optimizer=Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01),
+        batch_size=16,
+        steps=400,
+        warmup_steps=20,
+    )
+    side = cfg.canvas.width
+    return Recipe(
+        name="small",
+        network=partial(Network, cfg),
+        stages=(stage,),
+        config=cfg,
+        draws=(Draw(num_frames=8, view=Canvas(height=side * 7 // 6, width=side * 7 // 6)),),
+        augment=ResizedCrop(size=side, area=(0.5, 1.0)),
+    )
+
+
+def features(*, cfg: Config | None = None) -> Recipe:
+    """One layer on stored features: seconds."""
+    cfg = protocol.features() if cfg is None else cfg
+    stage = Stage(
+        name="classifier",
+        loss=consensus_loss,
+        trains=(Group(prefixes=("",)),),
+        optimizer=Optimizer(kind="adamw", lr=1e-3, weight_decay=0.05),
+        batch_size=64,
+        steps=1000,
+    )
+    return Recipe(
+        name="features",
+        network=partial(Network, cfg),
+        stages=(stage,),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_frames, view=cfg.canvas),),
+    )
+
+
+def tiny(*, cfg: Config | None = None) -> Recipe:
+    """A few convolutions on 32 px, for tests."""
+    cfg = protocol.tiny() if cfg is None else cfg
+    stage = Stage(
+        name="classifier",
+        loss=consensus_loss,
+        trains=(Group(prefixes=("",)),),
+        optimizer=Optimizer(kind="adamw", lr=3e-3),
+        batch_size=8,
+        steps=60,
+    )
+    return Recipe(
+        name="tiny",
+        network=partial(Network, cfg),
+        stages=(stage,),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_frames, view=cfg.canvas),),
+    )
+
+
+def _margin(canvas: Canvas) -> Canvas:
+    """Return the square that crops for ``canvas`` are cut from."""
+    side = canvas.short_side or canvas.height
+    return Canvas(height=side, width=side, short_side=side)
+
+
+RECIPES: Mapping[str, Callable[..., Recipe]] = {
+    "paper": paper,
+    "small": small,
+    "features": features,
+    "tiny": tiny,
+}
+"""By the name ``--recipe`` knows them under."""

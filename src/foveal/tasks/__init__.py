@@ -1,0 +1,1 @@
+"""What systems are for, and how well they do it: one module a task."""

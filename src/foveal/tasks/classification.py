@@ -1,0 +1,129 @@
+"""Classification: how often a system is right on labelled clips, and what that costs.
+
+Every clip goes through the protocol and the executor, so the bill is that of the calls and frames
+that really were made. Letters: N clips, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from foveal.dataset import Kind, Sample, open_sample
+from foveal.engine.executor import Executor, Job, Outcome
+from foveal.engine.runners import Runner
+from foveal.records import Failure
+from foveal.sampling.confidence import ExitRule
+from foveal.sampling.protocol import Steps
+from foveal.types import Array, ClipInfo, Cost, FovealError
+
+
+class NothingReadError(FovealError):
+    """None of the clips can be read."""
+
+    kind = "nothing_read"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """What came of judging a system on labelled clips.
+
+    Args:
+        probs: float (N,K), of the clips that could be read.
+        labels: int64 (N,), of the same.
+        costs: of the same.
+        failures: of the clips that could not.
+    """
+
+    probs: Array
+    labels: Array
+    costs: tuple[Cost, ...]
+    failures: tuple[Failure, ...]
+
+    @property
+    def right(self) -> Array:
+        """Which clips have the largest probability at their label, bool (N,); ties: the lower."""
+        return np.asarray(self.probs.argmax(axis=1) == self.labels)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the clips that are right (top-1)."""
+        return float(self.right.mean())
+
+    @property
+    def mean_class_accuracy(self) -> float:
+        """Mean over the classes that occur of the share that is right in each."""
+        return float(np.mean([self.right[self.labels == k].mean() for k in np.unique(self.labels)]))
+
+    def mean(self, of: Callable[[Cost], float]) -> float:
+        """Return the mean of a figure of the bill over the clips."""
+        return float(np.mean([of(cost) for cost in self.costs]))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the figures as plain JSON data."""
+        return {
+            "num_clips": len(self.labels),
+            "num_unreadable": len(self.failures),
+            "accuracy": self.accuracy,
+            "mean_class_accuracy": self.mean_class_accuracy,
+            "gmacs_per_clip": self.mean(lambda cost: cost.gmacs),
+            "frames_used_per_clip": self.mean(lambda cost: cost.frames_used),
+            "frames_decoded_per_clip": self.mean(lambda cost: cost.frames_decoded),
+            "ms_per_clip": self.mean(lambda cost: cost.total_ms),
+        }
+
+
+def evaluate(
+    samples: Sequence[Sample],
+    *,
+    kind: Kind,
+    runner: Runner,
+    steps: Callable[[ClipInfo], Steps],
+    exit_rule: ExitRule | None = None,
+    max_in_flight: int = 16,
+) -> Evaluation:
+    """Return how a system does on ``samples``.
+
+    Args:
+        samples: labelled clips, at least one of which can be read.
+        kind: what they are.
+        runner: runs the system's parts.
+        steps: starts its protocol on a clip.
+        exit_rule: when a clip may stop early.
+        max_in_flight: clips open at once.
+
+    Raises:
+        NothingReadError: no clip can be read; the first one's reason is given.
+        ValueError: an answer holds segments, not probabilities.
+    """
+    jobs = [
+        Job(name=one.path, open=partial(open_sample, one, kind=kind), steps=steps)
+        for one in samples
+    ]
+    outcomes: list[Outcome] = []
+    failures: list[Failure] = []
+    executor = Executor(runner, exit_rule=exit_rule, max_in_flight=max_in_flight, catch=True)
+    for done in executor.run(jobs):
+        if isinstance(done, Failure):
+            failures.append(done)
+        else:
+            outcomes.append(done)
+    if not outcomes:
+        raise NothingReadError(failures[0].message, hint=failures[0].hint)
+    outcomes.sort(key=lambda outcome: outcome.index)
+    return Evaluation(
+        probs=np.stack([_probs(outcome) for outcome in outcomes]),
+        labels=np.array([samples[outcome.index].label for outcome in outcomes]),
+        costs=tuple(outcome.cost for outcome in outcomes),
+        failures=tuple(failures),
+    )
+
+
+def _probs(outcome: Outcome) -> Array:
+    if outcome.answer.probs is None:
+        raise ValueError(f"{outcome.name}: the answer holds segments, no probabilities")
+    return outcome.answer.probs

@@ -1,0 +1,201 @@
+"""From a data set and the name of a system to a run: what is trained, on what, and why.
+
+Letters: T frames, K classes.
+"""
+
+from __future__ import annotations
+
+import importlib
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import partial
+from types import ModuleType
+from typing import Any
+
+from foveal.dataset import Dataset, open_sample
+from foveal.recipe import Recipe
+from foveal.sampling.protocol import Steps
+from foveal.systems import index
+from foveal.systems.index import System
+from foveal.train.cache import FrameCache
+from foveal.train.clips import ClipData
+from foveal.train.settings import SettingError
+from foveal.types import Array, Canvas, ClipInfo, FovealError, Plan
+
+PROBED = 48
+"""Clips whose length is looked up to know what the others are like."""
+
+LONG_SECONDS = 8.0
+"""Clips of this length and more are likely to show what they are about in a part of them only."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choice:
+    """Which recipe of which system, and why that one.
+
+    Args:
+        row: of the system.
+        recipe_name: as in its table of recipes.
+        why: one line for the user.
+    """
+
+    row: System
+    recipe_name: str
+    why: str
+
+    @property
+    def protocol(self) -> ModuleType:
+        """The system's protocol."""
+        return importlib.import_module(f"{self.row.module}.protocol")
+
+    @property
+    def recipes(self) -> Mapping[str, Callable[..., Recipe]]:
+        """The system's recipes by name."""
+        module = importlib.import_module(f"{self.row.module}.recipe")
+        found: Mapping[str, Callable[..., Recipe]] = module.RECIPES
+        return found
+
+    @property
+    def make(self) -> Callable[..., Recipe]:
+        """The recipe that is meant.
+
+        Raises:
+            SettingError: the system has none of that name.
+        """
+        known = self.recipes
+        if self.recipe_name not in known:
+            near = get_close_matches(self.recipe_name, known, n=1)
+            raise SettingError(
+                f"{self.row.name} has no recipe {self.recipe_name!r}",
+                hint=f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}",
+            )
+        return known[self.recipe_name]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Likeness:
+    """What the clips of a set are like, by a few of them.
+
+    Args:
+        seconds: median length.
+        frames: mean number of frames.
+    """
+
+    seconds: float
+    frames: float
+
+
+def trainable() -> tuple[System, ...]:
+    """Return the systems that can be trained here."""
+    kinds = ("classifier", "training method", "baseline")
+    return tuple(row for row in index.ALL if row.status == "working" and row.kind in kinds)
+
+
+def likeness(dataset: Dataset) -> Likeness | None:
+    """Return what the clips are like; nothing if none of those looked at can be opened."""
+    samples = dataset.samples["train"]
+    infos: list[ClipInfo] = []
+    for one in samples[:: max(len(samples) // PROBED, 1)]:
+        try:
+            source = open_sample(one, kind=dataset.kind, threads=1)
+        except FovealError:
+            continue  # training meets it again, and says so
+        infos.append(source.info)
+        source.close()
+    if not infos:
+        return None
+    counts = [i.num_frames or i.duration_seconds * (i.fps or 25.0) for i in infos]
+    return Likeness(
+        seconds=statistics.median(i.duration_seconds for i in infos),
+        frames=statistics.fmean(counts),
+    )
+
+
+def choose(
+    dataset: Dataset, like: Likeness | None, *, system: str | None, recipe: str | None
+) -> Choice:
+    """Return what is trained: what was asked for, or what suits the clips.
+
+    Raises:
+        SettingError: there is no such system, or it cannot be trained.
+    """
+    rows = {row.name: row for row in trainable()}
+    if system is not None and system not in rows:
+        near = get_close_matches(system, rows, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(rows)}"
+        planned = system in (row.name for row in index.ALL)
+        what = f"{system} cannot be trained here yet" if planned else f"no system {system!r}"
+        raise SettingError(what, hint=hint)
+    if dataset.kind == "features":
+        name, why = "baselines", "stored features are classified by one layer"
+        default = "features"
+    elif like is not None and like.seconds >= LONG_SECONDS:
+        name, default = "ocsampler", "small"
+        why = f"clips last {like.seconds:.0f} s (median), so it learns which frames matter"
+    else:
+        name, default = "adafocus_v2", "small"
+        length = "unknown" if like is None else f"{like.seconds:.1f} s (median)"
+        why = f"clips are short ({length}), so it learns where in each frame to look"
+    if system is not None:
+        name, why = system, "asked for"
+        default = "features" if dataset.kind == "features" and name == "baselines" else "small"
+    if recipe is None:
+        why += f"; its recipe {default!r} is made for a CPU and small sets"
+    return Choice(row=rows[name], recipe_name=recipe or default, why=why)
+
+
+def planned_times(
+    steps: Callable[[Any, Mapping[str, Array], ClipInfo], Steps], cfg: object, clip: ClipInfo
+) -> tuple[float, ...]:
+    """Return the times a protocol plans to look at in ``clip``."""
+    first = next(steps(cfg, {}, clip))
+    assert isinstance(first, Plan)  # docs/protocol.md asks it of every system that is trained
+    return first.times
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunData:
+    """What a run trains on, and what it is judged on while it does."""
+
+    train: ClipData
+    validation: ClipData | None
+
+
+def make_data(
+    dataset: Dataset, recipe: Recipe, protocol: ModuleType, *, cache: FrameCache | None
+) -> RunData:
+    """Return the clips of ``dataset`` as ``recipe`` draws them, and as ``protocol`` plans them."""
+    config: Any = recipe.config
+    train = ClipData(
+        dataset.samples["train"],
+        kind=dataset.kind,
+        draws=recipe.draws,
+        augment=recipe.augment,
+        cache=cache,
+    )
+    samples = dataset.samples["validation"]
+    if not samples:
+        return RunData(train=train, validation=None)
+    validation = ClipData(
+        samples,
+        kind=dataset.kind,
+        planned=partial(planned_times, protocol.steps, config),
+        views={"frames": config.canvas, **recipe.judged},
+        cache=cache,
+    )
+    return RunData(train=train, validation=validation)
+
+
+def cache_bytes(dataset: Dataset, recipe: Recipe, like: Likeness) -> float:
+    """Return about how much room the decoded frames of ``dataset`` take."""
+
+    def area(views: Sequence[object]) -> int:
+        return sum(3 * v.height * v.width for v in set(views) if isinstance(v, Canvas))
+
+    config: Any = recipe.config
+    counts = {name: len(dataset.samples[name]) for name in ("train", "validation")}
+    drawn = counts["train"] * area([draw.view for draw in recipe.draws])
+    judged = counts["validation"] * area([config.canvas, *recipe.judged.values()])
+    return like.frames * (drawn + judged)
