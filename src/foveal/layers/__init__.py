@@ -1,6 +1,6 @@
 """Torch blocks that more than one system uses; each module's docstring has an example."""
 
-from foveal.layers.augment import MultiScaleCrop, ResizedCrop, random_box
+from foveal.layers.augment import Chain, Jitter, MultiScaleCrop, ResizedCrop, gentle, random_box
 from foveal.layers.crop import crop_at
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 from foveal.layers.temporal_shift import TemporalShift, temporal_shift
@@ -8,11 +8,14 @@ from foveal.layers.temporal_shift import TemporalShift, temporal_shift
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Chain",
+    "Jitter",
     "MultiScaleCrop",
     "PixelNorm",
     "ResizedCrop",
     "TemporalShift",
     "crop_at",
+    "gentle",
     "random_box",
     "temporal_shift",
 ]

@@ -18,6 +18,7 @@ from foveal.sampling.budget import exit_curve, exit_indices
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import build, make_network
+from foveal.types import Canvas
 from tests.unit.adafocus_v2 import runs
 
 TINY = protocol.tiny(num_classes=8, num_frames=4)
@@ -183,3 +184,28 @@ def test_a_paper_recipe_takes_one_step(name):
     values["loss"].backward()
     assert torch.isfinite(values["loss"])
     assert all(p.grad is not None and torch.isfinite(p.grad).all() for p in network.parameters())
+
+
+def test_the_small_networks_train_all_parts_and_square_is_cheaper_than_frame():
+    cfg = protocol.small(num_classes=8)
+    network = make_network(cfg).train()
+    clips = np.random.default_rng(0).integers(0, 256, (2, 8, 3, 96, 96), np.uint8)
+    batch = {"frames": torch.from_numpy(clips), "label": torch.tensor([0, 5])}
+    context = StepContext(progress=0.0, generator=torch.Generator().manual_seed(0))
+    recipe.small(num_classes=8).stages[0].loss(network, batch, context)["loss"].backward()
+    assert {n.split(".")[0] for n, p in network.named_parameters() if p.grad.any()} == {
+        "glance",
+        "glance_head",
+        "policy",
+        "focus",
+        "focus_head",
+        "classifier",
+    }
+    focus = network.eval().focus
+    square, frame = (count_torch_macs(focus, torch.zeros(1, 3, side, side)) for side in (40, 96))
+    assert square < frame / 5
+
+
+def test_a_canvas_that_pools_unevenly_is_refused():
+    with pytest.raises(ValueError, match="multiple of 24 px"):
+        replace(protocol.small(), canvas=Canvas(height=100, width=100))

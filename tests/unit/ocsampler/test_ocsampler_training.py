@@ -249,6 +249,27 @@ def test_the_shift_moves_a_fold_each_way():
     assert shifted(rows)[0, 1].abs().max() == 0
 
 
+def test_the_small_networks_train_and_skimming_costs_less_than_a_frame():
+    """Four frames must be dearer than the skim and three of them, or no claim can hold."""
+    cfg = protocol.small(num_classes=8)
+    network = Network(cfg)
+    clips = np.random.default_rng(0).integers(0, 256, (2, 10, 3, 96, 96), np.uint8)
+    batch = {"frames": torch.from_numpy(clips), "label": torch.tensor([0, 5])}
+    context = StepContext(progress=0.0, generator=torch.Generator().manual_seed(0))
+    for stage in recipe.small(cfg=cfg).stages:
+        network.zero_grad()
+        stage.loss(network, batch, context)["loss"].backward()
+        prefix = stage.trains[0].prefixes[0]
+        assert getattr(network, prefix).get_parameter(FIRST[prefix]).grad.any()
+    network.eval()
+    skim = count_torch_macs(network.sampler, torch.zeros(1, 10, 3, 96, 96, dtype=torch.uint8))
+    frame = count_torch_macs(network.classifier, torch.zeros(1, 1, 3, 96, 96, dtype=torch.uint8))
+    assert 0 < skim < frame / 2
+
+
+FIRST = {"classifier": "head.embed.weight", "sampler": "logit.weight"}
+
+
 # --- the paper's size --------------------------------------------------------------------------
 
 

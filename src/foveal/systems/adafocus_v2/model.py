@@ -16,10 +16,16 @@ from torch import Tensor, nn
 
 from foveal.backbones import conv_stack, create, insert_temporal_shift
 from foveal.layers import PixelNorm, crop_at
-from foveal.systems.adafocus_v2.protocol import Config, frame_order
+from foveal.systems.adafocus_v2.protocol import POOLED_GLANCE_PX, Config, frame_order
 
 RESNET_GLANCE_PX = 96
-TINY_GLANCE_PX = 16
+
+GLANCE_LAYERS = {"small": ((3, 16, 32, 32), (1, 2, 1)), "tiny": ((3, 8, 16, 16), (1, 2, 1))}
+FOCUS_LAYERS = {
+    "small": ((3, 24, 48, 96, 128), (2, 2, 2, 1)),
+    "tiny": ((3, 24, 48, 64), (1, 2, 2)),
+}
+"""Channels and strides of the encoders that are a few convolutions."""
 
 
 class ImageEncoder(nn.Module):
@@ -359,8 +365,8 @@ def make_network(cfg: Config, *, pretrained: bool = False) -> Network | ShiftNet
     """Return the training network of ``cfg``.
 
     Args:
-        cfg: says which; in ``video`` mode all but the tiny encoders get temporal shifts.
-        pretrained: encoders with ImageNet weights, which timm downloads (not the tiny ones).
+        cfg: says which; in ``video`` mode encoders from timm get temporal shifts.
+        pretrained: encoders with ImageNet weights, which timm downloads (not the few convolutions).
     """
     glance, map_side = _glance_encoder(cfg, pretrained=pretrained)
     focus = _focus_encoder(cfg, pretrained=pretrained)
@@ -372,10 +378,11 @@ def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int
     """Return the encoder of the glance and how wide its map is."""
     scale: nn.Module | None = None
     size = cfg.canvas.width
-    if cfg.glance == "tiny":
-        net = conv_stack((3, 8, 16, cfg.glance_width), strides=(1, 2, 1))
-        scale = nn.AvgPool2d(size // TINY_GLANCE_PX)
-        size = TINY_GLANCE_PX
+    if cfg.glance in GLANCE_LAYERS:
+        channels, strides = GLANCE_LAYERS[cfg.glance]
+        net = conv_stack(channels, strides=strides)
+        scale = nn.AvgPool2d(size // POOLED_GLANCE_PX[cfg.glance])
+        size = POOLED_GLANCE_PX[cfg.glance]
     elif cfg.glance == "resnet50":
         net = create("resnet50", pretrained=pretrained)
         size = RESNET_GLANCE_PX
@@ -389,8 +396,9 @@ def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int
 
 
 def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
-    if cfg.focus == "tiny":
-        net = conv_stack((3, 24, 48, cfg.focus_width), strides=(1, 2, 2))
+    if cfg.focus in FOCUS_LAYERS:
+        channels, strides = FOCUS_LAYERS[cfg.focus]
+        net = conv_stack(channels, strides=strides)
         return ImageEncoder(net, width=net.num_features, pool="max")
     net = create("resnet50", pretrained=pretrained)
     if cfg.place == "video":

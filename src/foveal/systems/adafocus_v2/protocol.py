@@ -23,11 +23,18 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.types import Array, Box, Canvas, ClipInfo, Crop, PartSpec, Reference, TensorSpec
 
-GlanceNet: TypeAlias = Literal["mobilenetv2", "resnet50", "tiny"]
-FocusNet: TypeAlias = Literal["resnet50", "tiny"]
+GlanceNet: TypeAlias = Literal["mobilenetv2", "resnet50", "small", "tiny"]
+FocusNet: TypeAlias = Literal["resnet50", "small", "tiny"]
 
-GLANCE_WIDTH: Mapping[GlanceNet, int] = {"mobilenetv2": 1280, "resnet50": 2048, "tiny": 16}
-FOCUS_WIDTH: Mapping[FocusNet, int] = {"resnet50": 2048, "tiny": 64}
+GLANCE_WIDTH: Mapping[GlanceNet, int] = {
+    "mobilenetv2": 1280,
+    "resnet50": 2048,
+    "small": 32,
+    "tiny": 16,
+}
+FOCUS_WIDTH: Mapping[FocusNet, int] = {"resnet50": 2048, "small": 128, "tiny": 64}
+POOLED_GLANCE_PX: Mapping[GlanceNet, int] = {"small": 24, "tiny": 16}
+"""Side of the pictures the small glances see, averages of blocks of pixels of the canvas."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,9 +91,12 @@ class Config:
         if self.place not in ("frame", "video") or self.crop_from not in ("canvas", "native"):
             raise ValueError(f"no such choice: {self.place!r} or {self.crop_from!r}")
         if self.place == "video" and (self.glance == "resnet50" or self.crop_from == "native"):
-            raise ValueError("one square for a video: MobileNetV2 or tiny, cut from the canvas")
-        if self.glance == "tiny" and self.canvas.width % 16:
-            raise ValueError(f"the tiny glance needs a multiple of 16 px, got {self.canvas.width}")
+            raise ValueError("one square for a video: any glance but ResNet-50, from the canvas")
+        pooled = POOLED_GLANCE_PX.get(self.glance, 1)
+        if self.canvas.width % pooled:
+            raise ValueError(
+                f"the {self.glance} glance needs a multiple of {pooled} px, got {self.canvas.width}"
+            )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
 
@@ -141,6 +151,21 @@ def tiny(*, num_classes: int = 8, num_frames: int = 2, focus_size: int = 16) -> 
         policy_width=64,
         fused_width=128,
         dropout=0.0,
+    )
+
+
+def small(*, num_classes: int = 10, num_frames: int = 8, focus_size: int = 40) -> Config:
+    """Return networks for real clips at 96 px that one CPU thread trains in minutes."""
+    return Config(
+        canvas=Canvas(height=96, width=96),
+        num_classes=num_classes,
+        num_frames=num_frames,
+        focus_size=focus_size,
+        glance="small",
+        focus="small",
+        policy_channels=16,
+        policy_width=64,
+        fused_width=128,
     )
 
 

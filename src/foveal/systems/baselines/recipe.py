@@ -14,7 +14,7 @@ from typing import cast
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.layers import MultiScaleCrop, ResizedCrop
+from foveal.layers import MultiScaleCrop, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.baselines import protocol
 from foveal.systems.baselines.model import Network
@@ -72,14 +72,14 @@ def small(*, cfg: Config | None = None) -> Recipe:
         steps=400,
         warmup_steps=20,
     )
-    side = cfg.canvas.width
+    large, augment = gentle(cfg.canvas)
     return Recipe(
         name="small",
         network=partial(Network, cfg),
         stages=(stage,),
         config=cfg,
-        draws=(Draw(num_frames=8, view=Canvas(height=side * 7 // 6, width=side * 7 // 6)),),
-        augment=ResizedCrop(size=side, area=(0.5, 1.0)),
+        draws=(Draw(num_frames=8, view=large),),
+        augment=augment,
     )
 
 

@@ -24,6 +24,15 @@ from foveal.systems.ocsampler.protocol import CLASSIFIER, SKIM, Config
 HIDDEN = 4096
 """Features of a frame in the paper's classifier."""
 
+SMALL_HIDDEN = 128
+
+SKIM_LAYERS = {"small": ((1, 8, 16, 32), (2, 2, 2)), "tiny": ((1, 6, 12), (2, 2))}
+CLASSIFIER_LAYERS = {
+    "small": ((1, 16, 32, 64, 96), (2, 2, 2, 1)),
+    "tiny": ((1, 16, 32, 64), (2, 2, 2)),
+}
+"""Channels and strides where the networks are a few convolutions on grey pictures."""
+
 
 class Output(NamedTuple):
     """What the network says of B videos.
@@ -110,9 +119,10 @@ class Sampler(nn.Module):
             self.register_buffer(name, nearest(size, cfg.skim_size), persistent=False)
         self.rows: Tensor
         self.columns: Tensor
-        self.norm = PixelNorm() if cfg.networks == "paper" else GreyNorm()
+        paper = cfg.networks == "paper"
+        self.norm = PixelNorm() if paper else GreyNorm()
         self.backbone = _skim_backbone(cfg)
-        self.pool = nn.AdaptiveMaxPool2d(1) if cfg.networks == "tiny" else nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AdaptiveAvgPool2d(1) if paper else nn.AdaptiveMaxPool2d(1)
         self.logit = nn.Linear(self.backbone.num_features, 1)
         nn.init.normal_(self.logit.weight, std=0.01)
         nn.init.zeros_(self.logit.bias)
@@ -146,10 +156,11 @@ def _skim_backbone(cfg: Config) -> ImageBackbone:
         backbone = create("mobilenetv2_100")
         insert_temporal_shift(backbone, num_frames=num_frames, fold_div=fold_div)
         return backbone
-    backbone = conv_stack((1, 6, 12), strides=(2, 2))
-    first, second = backbone.net.children()
-    shifted = TemporalShift(second, num_frames=num_frames, fold_div=fold_div)
-    backbone.net = nn.Sequential(first, shifted)
+    channels, strides = SKIM_LAYERS[cfg.networks]
+    backbone = conv_stack(channels, strides=strides)
+    *first, last = backbone.net.children()
+    shifted = TemporalShift(last, num_frames=num_frames, fold_div=fold_div)
+    backbone.net = nn.Sequential(*first, shifted)
     return backbone
 
 
@@ -240,10 +251,14 @@ class SetHead(nn.Module):
 def classifier_of(cfg: Config) -> SetClassifier:
     """Return the classifier ``cfg`` names, with fresh weights."""
     paper = cfg.networks == "paper"
-    backbone = create("resnet50") if paper else conv_stack((1, 16, 32, 64), strides=(2, 2, 2))
+    if cfg.networks == "paper":
+        backbone = create("resnet50")
+    else:
+        channels, strides = CLASSIFIER_LAYERS[cfg.networks]
+        backbone = conv_stack(channels, strides=strides)
     head = SetHead(
         backbone.num_features,
-        hidden=HIDDEN if paper else 128,
+        hidden=HIDDEN if paper else SMALL_HIDDEN,
         num_classes=cfg.num_classes,
         num_counts=1 if cfg.head == "shared" else cfg.num_candidates,
     )

@@ -37,7 +37,8 @@ class Config:
         frame_counts: every N the classifier is exported and counted for, ascending.
         skim_size: px each way of what the skim network sees.
         shift_div: one channel in so many is shifted a frame back, and one a frame ahead.
-        networks: ``paper`` is MobileNetV2 and ResNet-50, ``tiny`` a few convolutions.
+        networks: ``paper`` is MobileNetV2 and ResNet-50, ``small`` and ``tiny`` a few
+            convolutions on grey pictures.
         head: ``shared`` scores sets of any size alike; ``per_count`` keeps a last layer for
             each N up to T.
         offset_seed: of the offsets inside the segments, drawn afresh for every video.
@@ -53,7 +54,7 @@ class Config:
     frame_counts: tuple[int, ...] = (3, 4, 5, 6, 8, 10)
     skim_size: int = 128
     shift_div: int = 10
-    networks: Literal["paper", "tiny"] = "paper"
+    networks: Literal["paper", "small", "tiny"] = "paper"
     head: Literal["shared", "per_count"] = "shared"
     offset_seed: int = 255
 
@@ -68,8 +69,8 @@ class Config:
             )
         if min(self.num_classes, self.skim_size, self.shift_div) < 1 or self.offset_seed < 0:
             raise ValueError(f"classes, skim size and shift_div must be positive, got {self}")
-        if self.networks not in ("paper", "tiny"):
-            raise ValueError(f"networks must be paper or tiny, got {self.networks!r}")
+        if self.networks not in ("paper", "small", "tiny"):
+            raise ValueError(f"networks must be paper, small or tiny, got {self.networks!r}")
         if self.head not in ("shared", "per_count"):
             raise ValueError(f"head must be shared or per_count, got {self.head!r}")
 
@@ -103,6 +104,19 @@ def tiny(*, num_classes: int = 8, num_frames: int = 3) -> Config:
         skim_size=16,
         shift_div=6,
         networks="tiny",
+    )
+
+
+def small(*, num_classes: int = 10, num_frames: int = 3) -> Config:
+    """Return a setting for real clips on one CPU thread: 10 candidates of 96 px, skimmed at 48."""
+    return Config(
+        canvas=Canvas(height=96, width=96),
+        num_classes=num_classes,
+        num_frames=num_frames,
+        frame_counts=tuple(range(1, 11)),
+        skim_size=48,
+        shift_div=8,
+        networks="small",
     )
 
 
