@@ -173,6 +173,20 @@ def tiny(*, num_classes: int = 8) -> Config:
     )
 
 
+def small(*, num_classes: int = 10, num_frames: int = 8) -> Config:
+    """Return eight frames of 48 px taught at 96 px, for real clips on a CPU."""
+    return Config(
+        canvas=Canvas(height=48, width=48, kernel="area"),
+        train_canvas=Canvas(height=96, width=96),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        student="conv4_shift",
+        teacher="conv4_shift",
+        width=24,
+        dropout=0.2,
+    )
+
+
 def parts(cfg: Config) -> tuple[PartSpec, ...]:
     """Return the one part: a small clip to class logits."""
     shape = (cfg.num_frames, 3, cfg.canvas.height, cfg.canvas.width)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.layers import MultiScaleCrop, ResizedCrop
+from foveal.layers import MultiScaleCrop, ResizedCrop, gentle
 from foveal.recipe import (
     Augment,
     Batch,
@@ -261,6 +261,42 @@ def tiny(
     return _recipe("tiny", cfg, stages)
 
 
+def small(*, cfg: Config | None = None, steps: int = 400) -> Recipe:
+    """Both stages on real clips, eight frames of 48 px taught at 96: minutes on two CPU cores.
+
+    Both start fresh, and both shift channels in time.
+    """
+    cfg = protocol.small() if cfg is None else cfg
+    large, augment = gentle(cfg.train_canvas)
+    teacher = Stage(
+        name="teacher",
+        loss=train_teacher,
+        judge=teacher_logits,
+        trains=(Group(prefixes=("teacher",)),),
+        optimizer=Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01),
+        batch_size=16,
+        steps=steps,
+        warmup_steps=20,
+        clip_norm=5.0,
+    )
+    student = replace(
+        teacher,
+        name="student",
+        loss=distil(weight=10.0),
+        judge=last_logits,
+        trains=(Group(prefixes=("student",)),),
+    )
+    return Recipe(
+        name="small",
+        network=partial(Network, cfg),
+        stages=(teacher, student),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_frames, view=large),),
+        judged={LARGE: cfg.train_canvas},
+        augment=augment,
+    )
+
+
 def _two_stages(
     name: str,
     cfg: Config,
@@ -363,6 +399,7 @@ RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "something_something": something_something,
     "kinetics_slowonly": kinetics_slowonly,
     "kinetics_swin": kinetics_swin,
+    "small": small,
     "tiny": tiny,
 }
 """By the name ``--recipe`` knows them under."""
