@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from foveal.dataset.listing import Listing, Row, is_text
+from foveal.dataset.listing import Listing, Row, is_text, visible
 from foveal.dataset.problems import Problems, some
 from foveal.dataset.samples import ALIASES, DataError, Split
 from foveal.video import is_picture
@@ -38,8 +38,8 @@ def read_folder(root: Path) -> Listing:
     found: dict[tuple[Split | None, str], _Found] = {}
     loose = 0
     for split, folder in _split_folders(root):
-        loose += sum(1 for path in _visible(folder) if _is_video(path))
-        for child in _visible(folder):
+        loose += sum(1 for path in visible(folder) if _is_video(path))
+        for child in visible(folder):
             if child.is_dir():
                 found[split, child.name] = _search(child)
     if not found:
@@ -82,21 +82,11 @@ def _rows(
 
 def _split_folders(root: Path) -> list[tuple[Split | None, Path]]:
     """Return the folders whose children are classes, with the split each stands for."""
-    folders = [path for path in _visible(root) if path.is_dir()]
+    folders = [path for path in visible(root) if path.is_dir()]
     splits = [(ALIASES.get(path.name.lower()), path) for path in folders]
     if folders and all(split is not None for split, _ in splits):
         return list(splits)
     return [(None, root)]
-
-
-def _visible(folder: Path) -> list[Path]:
-    try:
-        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-    except OSError as error:
-        reason = (error.strerror or type(error).__name__).lower()
-        raise DataError(
-            f"{shown(str(folder))}: cannot be read ({reason})", hint="check its permissions"
-        ) from error
 
 
 def _is_video(path: Path) -> bool:

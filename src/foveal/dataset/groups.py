@@ -10,6 +10,7 @@ from pathlib import Path
 
 from foveal.dataset.check import identity
 from foveal.dataset.listing import Row
+from foveal.dataset.samples import Split
 
 _UCF = re.compile(r"^v_(.+)_g(\d+)_c\d+$")
 _HMDB = re.compile(r"^(.+)_[fluh]_(?:cm|nm)_np\d_(?:fr|ba|le|ri)_(?:bad|med|goo)_\d+$")
@@ -46,10 +47,18 @@ class Groups:
     named: tuple[str | None, ...]
 
 
-def find_groups(rows: Sequence[Row], labels: Sequence[int], *, own: bool) -> Groups:
+def find_groups(
+    rows: Sequence[Row],
+    labels: Sequence[int],
+    *,
+    own: bool,
+    copies: Sequence[tuple[str, str]] = (),
+) -> Groups:
     """Return what the rows give as groups, or else what their file names say.
 
-    Rows of one file always belong together.
+    Rows of one file always belong together, and so do ``copies`` (pairs of identities). Where a
+    public list's own splits part what its file names seem to group, its names mean something
+    else.
     """
     files = [identity(row, own=own) for row in rows]
     named: list[str | None] = [row.group for row in rows]
@@ -57,13 +66,27 @@ def find_groups(rows: Sequence[Row], labels: Sequence[int], *, own: bool) -> Gro
     explicit = any(name is not None for name in named)
     if not explicit:
         named, how = _by_name(rows, labels)
+        if not own and _parted(rows, named):
+            named, how = [None] * len(rows), None
     joined = _Joined()
     for file, name in zip(files, named, strict=True):
         joined.join(f"file {file}", f"file {file}" if name is None else f"group {name}")
+    for file, other in copies:
+        joined.join(f"file {file}", f"file {other}")
     keys = tuple(joined.root(f"file {file}") for file in files)
     if how is None and len(set(keys)) < len(keys):
-        how = "stretches of one file"
+        how = "what is of one file"
     return Groups(keys=keys, how=how, explicit=explicit, named=tuple(named))
+
+
+def _parted(rows: Sequence[Row], named: Sequence[str | None]) -> bool:
+    """Return whether given splits put a named group on two sides."""
+    split_of: dict[str | None, Split | None] = {}
+    return any(
+        split_of.setdefault(name, row.split) != row.split
+        for row, name in zip(rows, named, strict=True)
+        if name is not None
+    )
 
 
 def _by_name(rows: Sequence[Row], labels: Sequence[int]) -> tuple[list[str | None], str | None]:

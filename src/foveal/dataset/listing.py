@@ -97,3 +97,18 @@ def is_text(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def visible(folder: Path) -> list[Path]:
+    """Return what lies in a folder, sorted, hidden names left out.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    except OSError as error:
+        reason = (error.strerror or type(error).__name__).lower()
+        raise DataError(
+            f"{shown(str(folder))}: cannot be read ({reason})", hint="check its permissions"
+        ) from error

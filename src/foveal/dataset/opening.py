@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from foveal.dataset.samples import Kind, Sample
+from foveal.dataset.stored import open_stored
 from foveal.types import Source
 from foveal.video import FileSource, FrameFolderSource, WindowSource
 
@@ -23,7 +24,10 @@ def open_sample(sample: Sample, *, kind: Kind, threads: int | None = None) -> So
         DataError: the stored features cannot be read any more.
     """
     source: Source
-    if kind == "frames":
+    if kind == "features":
+        row = sample.row or 0
+        source = open_stored(sample.path, row, rate=sample.frame_rate, name=sample.where)
+    elif kind == "frames":
         source = FrameFolderSource(sample.path, fps=sample.frame_rate or FRAME_RATE)
     else:
         source = FileSource(sample.path, threads=threads)

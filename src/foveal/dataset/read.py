@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from foveal.dataset.check import check_splits, check_train, resolve, splits_of, without_repeats
+from foveal.dataset.copies import find_copies
 from foveal.dataset.detect import Format, detect, read_as
 from foveal.dataset.groups import Groups, find_groups
 from foveal.dataset.listing import Listing, Row
@@ -51,12 +52,16 @@ def read_dataset(
         raise ValueError(f"frame_rate must be positive, got {frame_rate}")
     root = _existing(path)
     where = None if videos is None else _existing(videos)
-    listing = read_as(format or detect(root), root, videos=where, frame_rate=frame_rate)
+    chosen, place = (format, root) if format is not None else detect(root)
+    if where is None and root.is_dir() and chosen not in ("folder", "csv", "jsonl"):
+        where = root  # the list may lie in a folder of its own beside the videos
+    listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
     class_names, labels = resolve(listing)
     keep = without_repeats(listing, class_names, labels)
     listing.rows = [listing.rows[i] for i in keep]
     labels = [labels[i] for i in keep]
-    groups = find_groups(listing.rows, labels, own=listing.own)
+    copies = find_copies(listing, labels)
+    groups = find_groups(listing.rows, labels, own=listing.own, copies=copies)
     rows, how = _split(listing, labels, groups, class_names, shares=shares, seed=seed)
     notes = (*listing.notes, *_thin_classes(rows, labels, class_names))
     rate = frame_rate or listing.frame_rate

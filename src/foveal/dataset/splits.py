@@ -86,13 +86,15 @@ class _Placing:
             spread.update(found.keys())
         self.targets: dict[Split, dict[int, float]] = {split: {} for split in shares}
         whole = sum(shares.values())
-        for label, size in self.sizes.items():
+        for label in self.sizes.keys() - {_ALL}:
+            size, rest = self.sizes[label], float(self.sizes[label])
             least = 1.0 if spread[label] >= len(shares) else 0.0
-            others = [split for split in shares if split != "train"]
-            for split in others:
+            for split in self.splits[1:]:
                 self.targets[split][label] = max(size * shares[split] / whole, least)
-            taken = sum(self.targets[split][label] for split in others)
-            self.targets["train"][label] = size - taken
+                rest -= self.targets[split][label]
+            self.targets["train"][label] = rest
+        for targets in self.targets.values():
+            targets[_ALL] = sum(targets.values())
         self.split_of: dict[str, Split] = {}
         self._clear()
 

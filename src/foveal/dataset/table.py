@@ -6,13 +6,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text
 from foveal.dataset.problems import Problems, near_miss, some
+from foveal.dataset.public import with_siblings
 from foveal.dataset.samples import ALIASES, DataError, Split
 from foveal.video import is_url
 from foveal.video.errors import shown
@@ -39,16 +40,32 @@ Entry = tuple[str, Mapping[str, Any]]
 def read_csv(path: Path, *, videos: Path | None) -> Listing:
     """Return the rows of a CSV file whose first line names the columns (:data:`COLUMNS`).
 
-    Comma, semicolon or tab part them. A row's number is its line, the header being line 1.
+    Comma, semicolon or tab part them. A row's number is its line, the header being line 1. A
+    list of train brings in those of validation and test beside it (``train.csv``, ``val.csv``).
 
     Raises:
         DataError: no usable header, or rows that cannot be used.
     """
+    problems = Problems(hint="correct these rows; docs/data.md shows the columns")
+    parts = [(file, split, *_csv_entries(file, problems)) for split, file in with_siblings(path)]
+    return _listing(path, parts, problems, videos=videos)
+
+
+def read_header(path: Path) -> None:
+    """Check that a CSV file names the columns that are needed.
+
+    Raises:
+        DataError: it does not.
+    """
+    _columns(path, _csv_entries(path, Problems(hint=""))[0])
+
+
+def _csv_entries(path: Path, problems: Problems) -> tuple[list[str], list[Entry]]:
+    """Return the names of the columns and the rows."""
     text = read_text(path)
     header = text.partition("\n")[0]
     delimiter = max(_DELIMITERS, key=header.count)
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    problems = Problems(hint="correct these rows; docs/data.md shows the columns")
     entries: list[Entry] = []
     names: list[str] = []
     try:
@@ -61,16 +78,24 @@ def read_csv(path: Path, *, videos: Path | None) -> Listing:
                 entries.append((where, dict(zip(names, row, strict=False))))
     except csv.Error as error:
         problems.add(f"{path.name} row {rows.line_num}", f"cannot be read ({error})")
-    return _listing(path, entries, names, problems, videos=videos)
+    return names, entries
 
 
 def read_jsonl(path: Path, *, videos: Path | None) -> Listing:
     """Return the rows of a file with one JSON object a line, with the keys of :data:`COLUMNS`.
 
+    A list of train brings in those of validation and test beside it, as for CSV.
+
     Raises:
         DataError: rows that cannot be used.
     """
     problems = Problems(hint="correct these rows; docs/data.md shows the keys")
+    parts = [(file, split, *_json_entries(file, problems)) for split, file in with_siblings(path)]
+    return _listing(path, parts, problems, videos=videos)
+
+
+def _json_entries(path: Path, problems: Problems) -> tuple[list[str], list[Entry]]:
+    """Return the names of all keys and the rows."""
     entries: list[Entry] = []
     names: dict[str, None] = {}
     for number, line in numbered_lines(path):
@@ -78,14 +103,13 @@ def read_jsonl(path: Path, *, videos: Path | None) -> Listing:
         try:
             data = json.loads(line)
         except (ValueError, RecursionError):
+            data = None
+        if isinstance(data, dict):
+            names.update(dict.fromkeys(data))
+            entries.append((where, data))
+        else:
             problems.add(where, "not a JSON object")
-            continue
-        if not isinstance(data, dict):
-            problems.add(where, "not a JSON object")
-            continue
-        names.update(dict.fromkeys(data))
-        entries.append((where, data))
-    return _listing(path, entries, list(names), problems, videos=videos)
+    return list(names), entries
 
 
 def read_classes(folder: Path) -> tuple[str, ...] | None:
@@ -110,20 +134,41 @@ def read_classes(folder: Path) -> tuple[str, ...] | None:
 
 
 def _listing(
-    path: Path, entries: list[Entry], names: list[str], problems: Problems, *, videos: Path | None
+    path: Path,
+    parts: Sequence[tuple[Path, Split | None, list[str], list[Entry]]],
+    problems: Problems,
+    *,
+    videos: Path | None,
 ) -> Listing:
-    columns = _columns(path, names, any_rows=bool(entries), problems=problems)
+    """Return the rows of one list, or of the lists of its splits.
+
+    Args:
+        path: the list that was named.
+        parts: a file each, its split if its name says one, its columns and its rows.
+        problems: so far.
+        videos: the folder that paths start from; None: that of the list.
+    """
     base = videos if videos is not None else path.parent
     classes = read_classes(path.parent)
-    notes = [f"read as a list of videos, paths from {shown(str(base))}"]
-    unknown = [name for name in names if name and name not in columns.values()]
+    files = ", ".join(shown(file.name) for file, *_ in parts)
+    notes = [f"read as a list of videos ({files}), paths from {shown(str(base))}"]
+    unknown: dict[str, None] = {}
+    rows: list[Row] = []
+    for file, split, names, entries in parts:
+        if not entries and not names:
+            continue
+        if len(problems) and not entries:
+            problems.raise_any()
+        columns = _columns(file, names)
+        unknown.update(dict.fromkeys(set(names) - set(columns.values()) - {""}))
+        for where, data in entries:
+            values = {column: data.get(name) for column, name in columns.items()}
+            found = _row(where, values, base, problems)
+            if len(parts) > 1:
+                found = (row if row.split else replace(row, split=split) for row in found)
+            rows += found
     if unknown:
-        notes.append(f"columns that mean nothing here were passed over: {some(unknown)}")
-    rows = [
-        row
-        for where, data in entries
-        for row in _row(where, {k: data.get(c) for k, c in columns.items()}, base, problems)
-    ]
+        notes.append(f"columns that mean nothing here were passed over: {some(sorted(unknown))}")
     folders = [Path(row.path).is_dir() for row in rows]
     if any(folders) and not all(folders):
         odd = rows[folders.index(True)]
@@ -140,7 +185,7 @@ def _listing(
     )
 
 
-def _columns(path: Path, names: list[str], *, any_rows: bool, problems: Problems) -> dict[str, str]:
+def _columns(path: Path, names: Sequence[str]) -> dict[str, str]:
     """Return for every column that is there what the file calls it."""
     lowered = {name.lower(): name for name in names}
     columns = {
@@ -150,11 +195,10 @@ def _columns(path: Path, names: list[str], *, any_rows: bool, problems: Problems
         if alias in lowered
     }
     missing = [column for column in ("path", "label") if column not in columns]
-    if missing and (names or any_rows):
-        problems.raise_any()
-        found = some(names) or "nothing"
+    if missing:
         raise DataError(
-            f"{shown(path.name)} row 1: no column {' and no column '.join(missing)} ({found})",
+            f"{shown(path.name)} row 1: no column {' and no column '.join(missing)} "
+            f"({some(names)})",
             hint="name the columns in the first line: path,label[,start,end,group,split]",
         )
     return columns

@@ -166,3 +166,30 @@ def test_a_name_that_is_not_utf8_is_refused(put: Put) -> None:
     (Path(str(root)) / "b" / b"\xff.mp4".decode(errors="surrogateescape")).write_bytes(b"x")
     with pytest.raises(DataError, match="the name is not UTF-8"):
         read_dataset(root)
+
+
+def test_copies_stay_together_and_are_no_leak(put: Put) -> None:
+    root = put(*numbered("a", 6), *numbered("b", 6))
+    for i in range(5):
+        (root / "a" / f"copy{i}.mp4").write_bytes((root / "a" / "a0.mp4").read_bytes())
+    data = read_dataset(root)
+    (side,) = [found for found in names(data).values() if any("copy" in where for where in found)]
+    assert {"a/a0.mp4", *(f"a/copy{i}.mp4" for i in range(5))} <= set(side)
+    assert any("5 files are copies of others" in note for note in data.notes)
+    (root / "b" / "copy.mp4").write_bytes((root / "a" / "a1.mp4").read_bytes())
+    with pytest.raises(DataError, match=r"b/copy.mp4: a copy of a/a1.mp4 under another label"):
+        read_dataset(root)
+
+
+def test_a_copy_in_another_split_is_a_leak(put: Put) -> None:
+    root = put("train/a/1.mp4", "train/b/2.mp4", "val/a/3.mp4", "test/b/4.mp4")
+    (root / "test" / "a").mkdir()
+    (root / "test" / "a" / "5.mp4").write_bytes((root / "train" / "a" / "1.mp4").read_bytes())
+    with pytest.raises(DataError, match=r"in train, but a copy of test/a/5.mp4 in test"):
+        read_dataset(root)
+
+
+def test_groups_in_names_that_given_splits_part_are_said(put: Put) -> None:
+    files = [f"{s}/{c}/p{i}_{c}.mp4" for s in ("train", "val", "test") for c in "ab" for i in "123"]
+    data = read_dataset(put(*files))
+    assert any("3 of 3 groups stand in more than one of the given" in n for n in data.notes)

@@ -94,7 +94,7 @@ def test_stretches_of_one_file_are_never_parted(put: Put) -> None:
     data = read_dataset(table(put(*FILES), *rows, header="path,label,start,end"))
     files = {s: {x.path for x in part} for s, part in data.samples.items()}
     assert sum(map(len, files.values())) == 6
-    assert "stretches of one file" in data.how_split
+    assert "what is of one file" in data.how_split
 
 
 def test_a_sample_opens_as_its_stretch(tmp_path: Path) -> None:
