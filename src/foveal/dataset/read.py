@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from foveal.dataset.check import check_splits, check_train, resolve, splits_of, without_repeats
+from foveal.dataset.check import (
+    check_splits,
+    check_train,
+    identities,
+    resolve,
+    splits_of,
+    without_repeats,
+)
 from foveal.dataset.copies import find_copies
 from foveal.dataset.detect import Format, detect, read_as
 from foveal.dataset.groups import Groups, find_groups
@@ -57,11 +64,12 @@ def read_dataset(
         where = root  # the list may lie in a folder of its own beside the videos
     listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
     class_names, labels = resolve(listing)
-    keep = without_repeats(listing, class_names, labels)
+    files = identities(listing)
+    keep = without_repeats(listing, class_names, labels, files)
     listing.rows = [listing.rows[i] for i in keep]
-    labels = [labels[i] for i in keep]
-    copies = find_copies(listing, labels)
-    groups = find_groups(listing.rows, labels, own=listing.own, copies=copies)
+    labels, files = [labels[i] for i in keep], [files[i] for i in keep]
+    copies = find_copies(listing, labels, files)
+    groups = find_groups(listing.rows, labels, files=files, own=listing.own, copies=copies)
     rows, how = _split(listing, labels, groups, class_names, shares=shares, seed=seed)
     notes = (*listing.notes, *_thin_classes(rows, labels, class_names))
     rate = frame_rate or listing.frame_rate
@@ -136,12 +144,7 @@ def _split(
         rows = [replace(r, split="test") if r.split == "validation" else r for r in rows]
         said = "no test is given, so the given validation stands for it"
     places = [i for i, row in enumerate(rows) if row.split == "train"]
-    part = Groups(
-        keys=tuple(groups.keys[i] for i in places),
-        how=groups.how,
-        explicit=groups.explicit,
-        named=tuple(groups.named[i] for i in places),
-    )
+    part = groups.only(places)
     train, validation, _ = shares
     drawn = _drawn(
         [rows[i] for i in places],
@@ -165,8 +168,8 @@ def _check(
         labels,
         groups.keys,
         class_names,
+        files=groups.files,
         explicit=groups.explicit,
-        own=listing.own,
     )
     if groups.explicit or groups.how is None:
         return

@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -169,7 +171,7 @@ def _listing(
             rows += found
     if unknown:
         notes.append(f"columns that mean nothing here were passed over: {some(sorted(unknown))}")
-    folders = [Path(row.path).is_dir() for row in rows]
+    folders = [os.path.isdir(row.path) for row in rows]
     if any(folders) and not all(folders):
         odd = rows[folders.index(True)]
         problems.add(odd.where, f"{shown(odd.path)} is a folder of frames, other rows are videos")
@@ -236,14 +238,15 @@ def _path_trouble(name: str, path: str) -> str | None:
         return f"path {shown(name)!r} is no file name"
     if is_url(name):
         return f"{shown(name)} is a URL; download it first"
-    file = Path(path)
     try:
-        if file.is_dir():
-            return None
-        return None if file.stat().st_size else f"the file {shown(name)} is empty (0 bytes)"
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no file {shown(name)}"
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        return f"no file {shown(name)}" if not file.exists() else f"{shown(name)}: {why}"
+        return f"{shown(name)}: {(error.strerror or type(error).__name__).lower()}"
+    if stat.S_ISREG(status.st_mode):
+        return None if status.st_size else f"the file {shown(name)} is empty (0 bytes)"
+    return None if stat.S_ISDIR(status.st_mode) else f"{shown(name)} is not an ordinary file"
 
 
 def _text(value: object) -> str:
