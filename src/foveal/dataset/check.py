@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from foveal.dataset.listing import Listing, Row
 from foveal.dataset.problems import Problems, near_miss, some
@@ -14,11 +15,14 @@ from foveal.video.errors import shown
 _HINT = "correct the labels"
 
 
-def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
+def resolve(
+    listing: Listing, wanted: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[int]]:
     """Return the names of the classes and the label of every row.
 
     Names are sorted where the format gives no order; numbered classes are named by their number
-    where nothing names them.
+    where nothing names them. Names that are ``wanted`` take the place of those of the list: a
+    number then means the wanted name, unless the list names its numbers itself.
 
     Raises:
         DataError: an unknown name, a number out of range, numbers among names, a class without
@@ -27,14 +31,18 @@ def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
     if not listing.rows:
         raise DataError(f"{shown(listing.name)}: no sample in it", hint="list one video a row")
     problems = Problems(hint=_HINT)
-    names = listing.class_names
+    names = tuple(wanted) if wanted is not None else listing.class_names
     if names is None:
         names = _names_of(listing, problems)
         problems.raise_any()
+    elif wanted is not None and listing.class_names is not None:
+        listing.rows = [_named(row, listing.class_names) for row in listing.rows]
     index = {name: place for place, name in enumerate(names)}
     labels = [_label(row, index, problems) for row in listing.rows]
     problems.raise_any()
     counts = Counter(labels)
+    if wanted is not None:
+        return names, labels
     empty = [name for place, name in enumerate(names) if not counts[place]]
     if empty:
         what = "this class has" if len(empty) == 1 else f"these {len(empty)} classes have"
@@ -43,6 +51,13 @@ def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
         problems.add(listing.name, f"only one class ({shown(names[0])}); at least two are needed")
     problems.raise_any()
     return names, labels
+
+
+def _named(row: Row, names: Sequence[str]) -> Row:
+    """Return a row whose number, if it has one, is replaced by its name."""
+    if isinstance(row.label, int) and 0 <= row.label < len(names):
+        return replace(row, label=names[row.label])
+    return row
 
 
 def _names_of(listing: Listing, problems: Problems) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 from foveal.dataset.check import (
     check_splits,
@@ -25,6 +26,9 @@ from foveal.dataset.samples import SPLITS, DataError, Dataset, Sample, Split
 from foveal.dataset.splits import TooFewError, split_groups
 from foveal.video.errors import shown
 
+Purpose: TypeAlias = Literal["train", "evaluate"]
+"""What a dataset is read for."""
+
 SHARES = (0.7, 0.15, 0.15)
 """Of all samples: train, validation, test."""
 
@@ -37,6 +41,8 @@ def read_dataset(
     frame_rate: float | None = None,
     seed: int = 0,
     shares: Sequence[float] = SHARES,
+    class_names: Sequence[str] | None = None,
+    purpose: Purpose = "train",
 ) -> Dataset:
     """Return the labelled samples of a folder or list, checked and split; nothing is decoded.
 
@@ -48,6 +54,10 @@ def read_dataset(
             features without times (None: 1).
         seed: what splits that are not given are drawn from.
         shares: of train, validation and test in splits that are not given; positive.
+        class_names: those of a model, in its order; other labels are errors, and a class may
+            lack samples. None: the classes of the list, each of which needs one.
+        purpose: ``evaluate`` draws no splits: without given ones all is test, and train and
+            validation may be empty.
 
     Raises:
         DataError: it is missing, or breaks a rule; the message names files and rows.
@@ -63,20 +73,23 @@ def read_dataset(
     if where is None and root.is_dir() and chosen not in ("folder", "csv", "jsonl"):
         where = root  # the list may lie in a folder of its own beside the videos
     listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
-    class_names, labels = resolve(listing)
+    names, labels = resolve(listing, class_names)
     files = identities(listing)
-    keep = without_repeats(listing, class_names, labels, files)
+    keep = without_repeats(listing, names, labels, files)
     listing.rows = [listing.rows[i] for i in keep]
     labels, files = [labels[i] for i in keep], [files[i] for i in keep]
     copies = find_copies(listing, labels, files)
     groups = find_groups(listing.rows, labels, files=files, own=listing.own, copies=copies)
-    rows, how = _split(listing, labels, groups, class_names, shares=shares, seed=seed)
-    notes = (*listing.notes, *_thin_classes(rows, labels, class_names))
+    if purpose == "evaluate":
+        rows, how = _as_given(listing)
+    else:
+        rows, how = _split(listing, labels, groups, names, shares=shares, seed=seed)
+        listing.notes += _thin_classes(labels, names)
     rate = frame_rate or listing.frame_rate
     return Dataset(
         name=listing.name,
         kind=listing.kind,
-        class_names=class_names,
+        class_names=names,
         samples={
             split: tuple(
                 _sample(row, label, group, rate)
@@ -86,7 +99,7 @@ def read_dataset(
             for split in SPLITS
         },
         how_split=how,
-        notes=notes,
+        notes=tuple(listing.notes),
     )
 
 
@@ -111,6 +124,19 @@ def _sample(row: Row, label: int, group: str | None, rate: float | None) -> Samp
         row=row.row,
         frame_rate=rate,
     )
+
+
+def _as_given(listing: Listing) -> tuple[list[Row], str]:
+    """Return the rows with the splits they have, for measuring alone."""
+    rows = listing.rows
+    given = splits_of(rows)
+    if not given:
+        return [replace(row, split="test") for row in rows], "no splits are given, so all is test"
+    if "test" in given:
+        return rows, f"as given ({_counts(rows)})"
+    other: Split = "validation" if "validation" in given else "train"
+    rows = [replace(row, split="test") if row.split == other else row for row in rows]
+    return rows, f"no test is given, so the given {other} stands for it ({_counts(rows)})"
 
 
 def _split(
@@ -242,9 +268,7 @@ def _balanced(
             )
 
 
-def _thin_classes(
-    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
-) -> list[str]:
+def _thin_classes(labels: Sequence[int], class_names: Sequence[str]) -> list[str]:
     """Say which classes have a single sample: most are slips of the pen."""
     counts = Counter(labels)
     single = [place for place, count in counts.items() if count == 1]
