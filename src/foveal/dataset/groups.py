@@ -110,9 +110,21 @@ def _by_name(rows: Sequence[Row], labels: Sequence[int]) -> tuple[list[str | Non
         sizes: dict[str, int] = defaultdict(int)
         for name in names:
             sizes[name] += 1
-        if _FEWEST <= len(sizes) < len(rows) and max(sizes.values()) <= _LARGEST * len(rows):
+        if (
+            _FEWEST <= len(sizes) < len(rows)
+            and max(sizes.values()) <= _LARGEST * len(rows)
+            and _in_most_classes(names, labels)
+        ):
             return list(names), how
     return [None] * len(rows), None
+
+
+def _in_most_classes(names: Sequence[str], labels: Sequence[int]) -> bool:
+    """Return whether most classes have groups enough; else the names just repeat the class."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for name, label in zip(names, labels, strict=True):
+        found[label].add(name)
+    return sum(len(groups) >= _FEWEST for groups in found.values()) >= len(found) / 2
 
 
 def _matched(

@@ -21,6 +21,7 @@ from foveal.dataset.copies import find_copies
 from foveal.dataset.detect import Format, detect, read_as
 from foveal.dataset.groups import Groups, find_groups
 from foveal.dataset.listing import Listing, Row
+from foveal.dataset.opening import FRAME_RATE
 from foveal.dataset.problems import near_miss, some
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Sample, Split
 from foveal.dataset.splits import TooFewError, split_groups
@@ -85,14 +86,15 @@ def read_dataset(
     else:
         rows, how = _split(listing, labels, groups, names, shares=shares, seed=seed)
         listing.notes += _thin_classes(labels, names)
-    rate = frame_rate or listing.frame_rate
+    if listing.kind == "frames":
+        listing.notes.append(f"{frame_rate or FRAME_RATE:g} frames a second are taken")
     return Dataset(
         name=listing.name,
         kind=listing.kind,
         class_names=names,
         samples={
             split: tuple(
-                _sample(row, label, group, rate)
+                _sample(row, label, group, frame_rate)
                 for row, label, group in zip(rows, labels, groups.named, strict=True)
                 if row.split == split
             )
@@ -189,24 +191,26 @@ def _split(
 def _check(
     listing: Listing, labels: Sequence[int], groups: Groups, class_names: Sequence[str]
 ) -> None:
-    check_splits(
-        listing.rows,
-        labels,
-        groups.keys,
-        class_names,
-        files=groups.files,
-        explicit=groups.explicit,
-    )
-    if groups.explicit or groups.how is None:
-        return
+    if listing.own:
+        check_splits(
+            listing.rows,
+            labels,
+            groups.keys,
+            class_names,
+            files=groups.files,
+            explicit=groups.explicit,
+        )
+    else:  # as published, be it as it may
+        check_train(listing.rows, labels, class_names)
     sides: dict[str, set[Split | None]] = {}
     for row, key in zip(listing.rows, groups.keys, strict=True):
         sides.setdefault(key, set()).add(row.split)
-    shared = [key.removeprefix("group ") for key, found in sides.items() if len(found) > 1]
+    shared = [key.partition(" ")[2] for key, found in sides.items() if len(found) > 1]
     if shared:
+        how = f" ({groups.how})" if groups.how else ""
         listing.notes.append(
-            f"{len(shared):,} of {len(sides):,} groups stand in more than one of the given splits "
-            f"({groups.how}): {some(shared)}"
+            f"{len(shared):,} of {len(sides):,} groups stand in more than one of the given splits"
+            f"{how}: {some(shared)}"
         )
 
 
@@ -250,7 +254,9 @@ def _counts(rows: Sequence[Row]) -> str:
 
 
 def _none_shared(listing: Listing, groups: Groups) -> str:
-    return ", no given group in two of them" if groups.explicit else ", no file in two of them"
+    if not listing.own:
+        return ""
+    return f", no {'given group' if groups.explicit else 'file'} in two of them"
 
 
 def _balanced(

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text
+from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text, visible
 from foveal.dataset.problems import Problems, near_miss, some
 from foveal.dataset.public import with_siblings
 from foveal.dataset.samples import ALIASES, DataError, Split
-from foveal.video import is_url
+from foveal.video import is_picture, is_url
 from foveal.video.errors import shown
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -246,7 +246,11 @@ def _path_trouble(name: str, path: str) -> str | None:
         return f"{shown(name)}: {(error.strerror or type(error).__name__).lower()}"
     if stat.S_ISREG(status.st_mode):
         return None if status.st_size else f"the file {shown(name)} is empty (0 bytes)"
-    return None if stat.S_ISDIR(status.st_mode) else f"{shown(name)} is not an ordinary file"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{shown(name)} is not an ordinary file"
+    if not any(is_picture(file.name) for file in visible(Path(path))):
+        return f"the folder {shown(name)} holds no picture"
+    return None
 
 
 def _text(value: object) -> str:
