@@ -86,6 +86,7 @@ def read_dataset(
     else:
         rows, how = _split(listing, labels, groups, names, shares=shares, seed=seed)
         listing.notes += _thin_classes(labels, names)
+    listing.notes += _absent_classes(rows, labels, names)
     if listing.kind == "frames":
         listing.notes.append(f"{frame_rate or FRAME_RATE:g} frames a second are taken")
     return Dataset(
@@ -156,7 +157,7 @@ def _split(
     if given <= {"train"}:
         wanted = dict(zip(SPLITS, shares, strict=True))
         rows = _drawn(rows, labels, groups, shares=wanted, seed=seed, name=listing.name)
-        _balanced(listing, rows, labels, class_names)
+        check_train(rows, labels, class_names)
         return rows, _how_drawn(rows, groups)
     if given == {"train", "validation", "test"}:
         _check(listing, labels, groups, class_names)
@@ -259,19 +260,18 @@ def _none_shared(listing: Listing, groups: Groups) -> str:
     return f", no {'given group' if groups.explicit else 'file'} in two of them"
 
 
-def _balanced(
-    listing: Listing, rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
-) -> None:
-    check_train(rows, labels, class_names)
+def _absent_classes(
+    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
+) -> list[str]:
+    """Say which classes cannot be judged in validation or test, where there is any of either."""
+    lines = []
     for split in SPLITS[1:]:
         found = {label for row, label in zip(rows, labels, strict=True) if row.split == split}
         absent = [name for place, name in enumerate(class_names) if place not in found]
-        if absent:
+        if found and absent:
             what = "class is" if len(absent) == 1 else "classes are"
-            listing.notes.append(
-                f"{len(absent):,} {what} not in {split}, for want of groups or files: "
-                f"{some(absent)}"
-            )
+            lines.append(f"{len(absent):,} {what} not in {split}: {some(absent)}")
+    return lines
 
 
 def _thin_classes(labels: Sequence[int], class_names: Sequence[str]) -> list[str]:

@@ -45,6 +45,7 @@ def test_the_classes_of_a_model_keep_their_order_and_may_lack_samples(put: Put) 
     data = read_dataset(root, purpose="evaluate", class_names=("run", "fly", "jump"))
     assert data.class_names == ("run", "fly", "jump")
     assert {Path(s.path).stem: s.label for s in data.samples["test"]} == {"1": 0, "2": 2}
+    assert "1 class is not in test: fly" in data.notes
     with pytest.raises(DataError, match=r"run/1.mp4: no class 'run' \(did you mean 'runs'\?\)"):
         read_dataset(root, purpose="evaluate", class_names=("runs", "jump"))
 
