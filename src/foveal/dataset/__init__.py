@@ -11,7 +11,7 @@ Nothing is decoded while a dataset is read. docs/data.md has every format.
 
 from foveal.dataset.detect import Format
 from foveal.dataset.opening import open_sample
-from foveal.dataset.read import read_dataset
+from foveal.dataset.read import Purpose, read_dataset
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Kind, Sample, Split
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Dataset",
     "Format",
     "Kind",
+    "Purpose",
     "Sample",
     "Split",
     "open_sample",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from foveal.dataset.listing import Listing, Row
 from foveal.dataset.problems import Problems, near_miss, some
@@ -14,11 +15,14 @@ from foveal.video.errors import shown
 _HINT = "correct the labels"
 
 
-def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
+def resolve(
+    listing: Listing, wanted: Sequence[str] | None = None
+) -> tuple[tuple[str, ...], list[int]]:
     """Return the names of the classes and the label of every row.
 
     Names are sorted where the format gives no order; numbered classes are named by their number
-    where nothing names them.
+    where nothing names them. Names that are ``wanted`` take the place of those of the list: a
+    number then means the wanted name, unless the list names its numbers itself.
 
     Raises:
         DataError: an unknown name, a number out of range, numbers among names, a class without
@@ -27,14 +31,18 @@ def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
     if not listing.rows:
         raise DataError(f"{shown(listing.name)}: no sample in it", hint="list one video a row")
     problems = Problems(hint=_HINT)
-    names = listing.class_names
+    names = tuple(wanted) if wanted is not None else listing.class_names
     if names is None:
         names = _names_of(listing, problems)
         problems.raise_any()
+    elif wanted is not None and listing.class_names is not None:
+        listing.rows = [_named(row, listing.class_names) for row in listing.rows]
     index = {name: place for place, name in enumerate(names)}
     labels = [_label(row, index, problems) for row in listing.rows]
     problems.raise_any()
     counts = Counter(labels)
+    if wanted is not None:
+        return names, labels
     empty = [name for place, name in enumerate(names) if not counts[place]]
     if empty:
         what = "this class has" if len(empty) == 1 else f"these {len(empty)} classes have"
@@ -43,6 +51,13 @@ def resolve(listing: Listing) -> tuple[tuple[str, ...], list[int]]:
         problems.add(listing.name, f"only one class ({shown(names[0])}); at least two are needed")
     problems.raise_any()
     return names, labels
+
+
+def _named(row: Row, names: Sequence[str]) -> Row:
+    """Return a row whose number, if it has one, is replaced by its name."""
+    if isinstance(row.label, int) and 0 <= row.label < len(names):
+        return replace(row, label=names[row.label])
+    return row
 
 
 def _names_of(listing: Listing, problems: Problems) -> tuple[str, ...]:
@@ -58,7 +73,7 @@ def _names_of(listing: Listing, problems: Problems) -> tuple[str, ...]:
             worst = next(row for row in numbers if row.label == highest)
             problems.add(worst.where, f"label {highest} is out of range for {len(numbers)} rows")
             return ()
-        return tuple(str(number) for number in range(highest + 1))
+        return tuple(str(number) for number in range(max(highest, 0) + 1))
     names = sorted({str(row.label) for row in listing.rows})
     if listing.own:
         first: dict[str, str] = {}
@@ -84,16 +99,26 @@ def _label(row: Row, index: dict[str, int], problems: Problems) -> int:
     return index.get(row.label, -1)
 
 
-def identity(row: Row, *, own: bool) -> str:
-    """Return what tells whether two rows are of one file; links are followed in own lists."""
-    path = os.path.realpath(row.path) if own else os.path.normpath(row.path)
-    return path if row.row is None else f"{path}#{row.row}"
+def identities(listing: Listing) -> list[str]:
+    """Return for every row what tells its file from others; links are followed in own lists."""
+    folders: dict[str, str] = {}
+    found: list[str] = []
+    for row in listing.rows:
+        parent, name = os.path.split(os.path.normpath(row.path))
+        path = os.path.join(parent, name)
+        if listing.own:
+            if parent not in folders:
+                folders[parent] = os.path.realpath(parent)
+            path = os.path.join(folders[parent], name)
+            path = os.path.realpath(path) if os.path.islink(path) else path
+        found.append(path if row.row is None else f"{path}#{row.row}")
+    return found
 
 
 def without_repeats(
-    listing: Listing, class_names: Sequence[str], labels: Sequence[int]
+    listing: Listing, class_names: Sequence[str], labels: Sequence[int], files: Sequence[str]
 ) -> list[int]:
-    """Return the places of the rows to keep: no stretch of a file twice.
+    """Return the places of the rows to keep: no stretch of a file (by identity) twice.
 
     In a public set repeats are dropped and counted (in some, a stretch has two labels).
 
@@ -105,7 +130,7 @@ def without_repeats(
     keep: list[int] = []
     relabelled = 0
     for place, row in enumerate(listing.rows):
-        key = (identity(row, own=listing.own), row.start_seconds, row.end_seconds)
+        key = (files[place], row.start_seconds, row.end_seconds)
         earlier = first.setdefault(key, place)
         if earlier == place:
             keep.append(place)
@@ -131,8 +156,8 @@ def check_splits(
     groups: Sequence[str],
     class_names: Sequence[str],
     *,
+    files: Sequence[str],
     explicit: bool,
-    own: bool,
 ) -> None:
     """Check splits that a list gives.
 
@@ -141,8 +166,8 @@ def check_splits(
         labels: of the rows.
         groups: of the rows; what must not be parted.
         class_names: in the order of the labels.
+        files: of the rows, by identity.
         explicit: whether the list itself gives the groups.
-        own: whether it is the user's own list.
 
     Raises:
         DataError: a file or a given group stands in two splits, or train lacks a class.
@@ -150,8 +175,8 @@ def check_splits(
     problems = Problems(hint="move all of it to one split")
     where_file: dict[str, Row] = {}
     where_group: dict[str, Row] = {}
-    for row, group in zip(rows, groups, strict=True):
-        other = where_file.setdefault(identity(row, own=own), row)
+    for row, group, file in zip(rows, groups, files, strict=True):
+        other = where_file.setdefault(file, row)
         if other.split != row.split:
             problems.add(row.where, _leak(f"the file is in {row.split}", other))
             continue

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
-from foveal.dataset.check import identity
 from foveal.dataset.listing import Listing
 from foveal.dataset.problems import Problems
 from foveal.dataset.samples import DataError
@@ -17,8 +16,10 @@ _ENDS_BYTES = 2**16
 """Of files of one size the two ends are compared first, and the whole only where these agree."""
 
 
-def find_copies(listing: Listing, labels: Sequence[int]) -> list[tuple[str, str]]:
-    """Return pairs of files (by identity) of one content; they must not be parted.
+def find_copies(
+    listing: Listing, labels: Sequence[int], files: Sequence[str]
+) -> list[tuple[str, str]]:
+    """Return pairs of ``files`` of one content; they must not be parted.
 
     Only the user's own videos are compared, and only whole ones.
 
@@ -31,8 +32,7 @@ def find_copies(listing: Listing, labels: Sequence[int]) -> list[tuple[str, str]
     by_size: dict[int, dict[str, int]] = defaultdict(dict)
     for place, row in enumerate(listing.rows):
         if row.start_seconds is None and row.end_seconds is None:
-            file = identity(row, own=True)
-            by_size[_size(row.path)].setdefault(file, place)
+            by_size[_size(row.path)].setdefault(files[place], place)
     pairs: list[tuple[str, str]] = []
     for alike in by_size.values():
         if len(alike) < 2:

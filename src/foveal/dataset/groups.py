@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from foveal.dataset.check import identity
 from foveal.dataset.listing import Row
 from foveal.dataset.samples import Split
 
@@ -39,28 +38,39 @@ class Groups:
         how: how they were found, for the user; None: every file stands alone.
         explicit: whether the list itself gives them.
         named: the group of each row as a user would call it; None for a file that stands alone.
+        files: of the rows, by identity.
     """
 
     keys: tuple[str, ...]
     how: str | None
     explicit: bool
     named: tuple[str | None, ...]
+    files: tuple[str, ...]
+
+    def only(self, places: Sequence[int]) -> Groups:
+        """Return the groups of the rows at ``places``."""
+        return replace(
+            self,
+            keys=tuple(self.keys[i] for i in places),
+            named=tuple(self.named[i] for i in places),
+            files=tuple(self.files[i] for i in places),
+        )
 
 
 def find_groups(
     rows: Sequence[Row],
     labels: Sequence[int],
     *,
+    files: Sequence[str],
     own: bool,
     copies: Sequence[tuple[str, str]] = (),
 ) -> Groups:
     """Return what the rows give as groups, or else what their file names say.
 
-    Rows of one file always belong together, and so do ``copies`` (pairs of identities). Where a
+    Rows of one file always belong together, and so do ``copies`` (pairs of files). Where a
     public list's own splits part what its file names seem to group, its names mean something
     else.
     """
-    files = [identity(row, own=own) for row in rows]
     named: list[str | None] = [row.group for row in rows]
     how: str | None = "as the list gives them"
     explicit = any(name is not None for name in named)
@@ -76,7 +86,7 @@ def find_groups(
     keys = tuple(joined.root(f"file {file}") for file in files)
     if how is None and len(set(keys)) < len(keys):
         how = "what is of one file"
-    return Groups(keys=keys, how=how, explicit=explicit, named=tuple(named))
+    return Groups(keys=keys, how=how, explicit=explicit, named=tuple(named), files=tuple(files))
 
 
 def _parted(rows: Sequence[Row], named: Sequence[str | None]) -> bool:
@@ -100,9 +110,21 @@ def _by_name(rows: Sequence[Row], labels: Sequence[int]) -> tuple[list[str | Non
         sizes: dict[str, int] = defaultdict(int)
         for name in names:
             sizes[name] += 1
-        if _FEWEST <= len(sizes) < len(rows) and max(sizes.values()) <= _LARGEST * len(rows):
+        if (
+            _FEWEST <= len(sizes) < len(rows)
+            and max(sizes.values()) <= _LARGEST * len(rows)
+            and _in_most_classes(names, labels)
+        ):
             return list(names), how
     return [None] * len(rows), None
+
+
+def _in_most_classes(names: Sequence[str], labels: Sequence[int]) -> bool:
+    """Return whether most classes have groups enough; else the names just repeat the class."""
+    found: dict[int, set[str]] = defaultdict(set)
+    for name, label in zip(names, labels, strict=True):
+        found[label].add(name)
+    return sum(len(groups) >= _FEWEST for groups in found.values()) >= len(found) / 2
 
 
 def _matched(

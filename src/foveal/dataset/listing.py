@@ -45,7 +45,6 @@ class Listing:
         rows: in the order they were found; files that are missing are not among them.
         own: the user's own list, where a mistake is an error; in a public set it is counted.
         class_names: where the format gives them in order; else they come from the rows.
-        frame_rate: of frames or vectors, where the files do not say.
         notes: for the user.
     """
 
@@ -54,7 +53,6 @@ class Listing:
     rows: list[Row]
     own: bool = True
     class_names: tuple[str, ...] | None = None
-    frame_rate: float | None = None
     notes: list[str] = field(default_factory=list)
 
 

@@ -7,16 +7,28 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-from foveal.dataset.check import check_splits, check_train, resolve, splits_of, without_repeats
+from foveal.dataset.check import (
+    check_splits,
+    check_train,
+    identities,
+    resolve,
+    splits_of,
+    without_repeats,
+)
 from foveal.dataset.copies import find_copies
 from foveal.dataset.detect import Format, detect, read_as
 from foveal.dataset.groups import Groups, find_groups
 from foveal.dataset.listing import Listing, Row
+from foveal.dataset.opening import FRAME_RATE
 from foveal.dataset.problems import near_miss, some
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Sample, Split
 from foveal.dataset.splits import TooFewError, split_groups
 from foveal.video.errors import shown
+
+Purpose: TypeAlias = Literal["train", "evaluate"]
+"""What a dataset is read for."""
 
 SHARES = (0.7, 0.15, 0.15)
 """Of all samples: train, validation, test."""
@@ -30,6 +42,8 @@ def read_dataset(
     frame_rate: float | None = None,
     seed: int = 0,
     shares: Sequence[float] = SHARES,
+    class_names: Sequence[str] | None = None,
+    purpose: Purpose = "train",
 ) -> Dataset:
     """Return the labelled samples of a folder or list, checked and split; nothing is decoded.
 
@@ -41,6 +55,10 @@ def read_dataset(
             features without times (None: 1).
         seed: what splits that are not given are drawn from.
         shares: of train, validation and test in splits that are not given; positive.
+        class_names: those of a model, in its order; other labels are errors, and a class may
+            lack samples. None: the classes of the list, each of which needs one.
+        purpose: ``evaluate`` draws no splits: without given ones all is test, and train and
+            validation may be empty.
 
     Raises:
         DataError: it is missing, or breaks a rule; the message names files and rows.
@@ -56,29 +74,35 @@ def read_dataset(
     if where is None and root.is_dir() and chosen not in ("folder", "csv", "jsonl"):
         where = root  # the list may lie in a folder of its own beside the videos
     listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
-    class_names, labels = resolve(listing)
-    keep = without_repeats(listing, class_names, labels)
+    names, labels = resolve(listing, class_names)
+    files = identities(listing)
+    keep = without_repeats(listing, names, labels, files)
     listing.rows = [listing.rows[i] for i in keep]
-    labels = [labels[i] for i in keep]
-    copies = find_copies(listing, labels)
-    groups = find_groups(listing.rows, labels, own=listing.own, copies=copies)
-    rows, how = _split(listing, labels, groups, class_names, shares=shares, seed=seed)
-    notes = (*listing.notes, *_thin_classes(rows, labels, class_names))
-    rate = frame_rate or listing.frame_rate
+    labels, files = [labels[i] for i in keep], [files[i] for i in keep]
+    copies = find_copies(listing, labels, files)
+    groups = find_groups(listing.rows, labels, files=files, own=listing.own, copies=copies)
+    if purpose == "evaluate":
+        rows, how = _as_given(listing)
+    else:
+        rows, how = _split(listing, labels, groups, names, shares=shares, seed=seed)
+        listing.notes += _thin_classes(labels, names)
+    listing.notes += _absent_classes(rows, labels, names)
+    if listing.kind == "frames":
+        listing.notes.append(f"{frame_rate or FRAME_RATE:g} frames a second are taken")
     return Dataset(
         name=listing.name,
         kind=listing.kind,
-        class_names=class_names,
+        class_names=names,
         samples={
             split: tuple(
-                _sample(row, label, group, rate)
+                _sample(row, label, group, frame_rate)
                 for row, label, group in zip(rows, labels, groups.named, strict=True)
                 if row.split == split
             )
             for split in SPLITS
         },
         how_split=how,
-        notes=notes,
+        notes=tuple(listing.notes),
     )
 
 
@@ -105,6 +129,19 @@ def _sample(row: Row, label: int, group: str | None, rate: float | None) -> Samp
     )
 
 
+def _as_given(listing: Listing) -> tuple[list[Row], str]:
+    """Return the rows with the splits they have, for measuring alone."""
+    rows = listing.rows
+    given = splits_of(rows)
+    if not given:
+        return [replace(row, split="test") for row in rows], "no splits are given, so all is test"
+    if "test" in given:
+        return rows, f"as given ({_counts(rows)})"
+    other: Split = "validation" if "validation" in given else "train"
+    rows = [replace(row, split="test") if row.split == other else row for row in rows]
+    return rows, f"no test is given, so the given {other} stands for it ({_counts(rows)})"
+
+
 def _split(
     listing: Listing,
     labels: Sequence[int],
@@ -120,7 +157,7 @@ def _split(
     if given <= {"train"}:
         wanted = dict(zip(SPLITS, shares, strict=True))
         rows = _drawn(rows, labels, groups, shares=wanted, seed=seed, name=listing.name)
-        _balanced(listing, rows, labels, class_names)
+        check_train(rows, labels, class_names)
         return rows, _how_drawn(rows, groups)
     if given == {"train", "validation", "test"}:
         _check(listing, labels, groups, class_names)
@@ -136,12 +173,7 @@ def _split(
         rows = [replace(r, split="test") if r.split == "validation" else r for r in rows]
         said = "no test is given, so the given validation stands for it"
     places = [i for i, row in enumerate(rows) if row.split == "train"]
-    part = Groups(
-        keys=tuple(groups.keys[i] for i in places),
-        how=groups.how,
-        explicit=groups.explicit,
-        named=tuple(groups.named[i] for i in places),
-    )
+    part = groups.only(places)
     train, validation, _ = shares
     drawn = _drawn(
         [rows[i] for i in places],
@@ -160,24 +192,26 @@ def _split(
 def _check(
     listing: Listing, labels: Sequence[int], groups: Groups, class_names: Sequence[str]
 ) -> None:
-    check_splits(
-        listing.rows,
-        labels,
-        groups.keys,
-        class_names,
-        explicit=groups.explicit,
-        own=listing.own,
-    )
-    if groups.explicit or groups.how is None:
-        return
+    if listing.own:
+        check_splits(
+            listing.rows,
+            labels,
+            groups.keys,
+            class_names,
+            files=groups.files,
+            explicit=groups.explicit,
+        )
+    else:  # as published, be it as it may
+        check_train(listing.rows, labels, class_names)
     sides: dict[str, set[Split | None]] = {}
     for row, key in zip(listing.rows, groups.keys, strict=True):
         sides.setdefault(key, set()).add(row.split)
-    shared = [key.removeprefix("group ") for key, found in sides.items() if len(found) > 1]
+    shared = [key.partition(" ")[2] for key, found in sides.items() if len(found) > 1]
     if shared:
+        how = f" ({groups.how})" if groups.how else ""
         listing.notes.append(
-            f"{len(shared):,} of {len(sides):,} groups stand in more than one of the given splits "
-            f"({groups.how}): {some(shared)}"
+            f"{len(shared):,} of {len(sides):,} groups stand in more than one of the given splits"
+            f"{how}: {some(shared)}"
         )
 
 
@@ -221,27 +255,26 @@ def _counts(rows: Sequence[Row]) -> str:
 
 
 def _none_shared(listing: Listing, groups: Groups) -> str:
-    return ", no given group in two of them" if groups.explicit else ", no file in two of them"
+    if not listing.own:
+        return ""
+    return f", no {'given group' if groups.explicit else 'file'} in two of them"
 
 
-def _balanced(
-    listing: Listing, rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
-) -> None:
-    check_train(rows, labels, class_names)
+def _absent_classes(
+    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
+) -> list[str]:
+    """Say which classes cannot be judged in validation or test, where there is any of either."""
+    lines = []
     for split in SPLITS[1:]:
         found = {label for row, label in zip(rows, labels, strict=True) if row.split == split}
         absent = [name for place, name in enumerate(class_names) if place not in found]
-        if absent:
+        if found and absent:
             what = "class is" if len(absent) == 1 else "classes are"
-            listing.notes.append(
-                f"{len(absent):,} {what} not in {split}, for want of groups or files: "
-                f"{some(absent)}"
-            )
+            lines.append(f"{len(absent):,} {what} not in {split}: {some(absent)}")
+    return lines
 
 
-def _thin_classes(
-    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
-) -> list[str]:
+def _thin_classes(labels: Sequence[int], class_names: Sequence[str]) -> list[str]:
     """Say which classes have a single sample: most are slips of the pen."""
     counts = Counter(labels)
     single = [place for place, count in counts.items() if count == 1]

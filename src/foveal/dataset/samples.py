@@ -77,7 +77,7 @@ class Dataset:
         name: of the folder or list it was read from.
         kind: what :func:`~foveal.dataset.open_sample` opens.
         class_names: one a class, in the order of the labels.
-        samples: by split; all three keys are there, and none is empty.
+        samples: by split; all three keys are there. None is empty in what is read to train.
         how_split: one line for the user: how the splits came about.
         notes: what else the user should know, one line each.
     """

@@ -148,8 +148,9 @@ def read_thumos14(path: Path, *, videos: Path | None) -> Listing:
 
 
 def _validation_as_train(listing: Listing) -> Listing:
-    """Where nothing is for training but validation and test are, validation is what trains."""
-    if {row.split for row in listing.rows} == {"validation", "test"}:
+    """Where nothing is for training, validation is what trains."""
+    splits = {row.split for row in listing.rows}
+    if "validation" in splits and "train" not in splits:
         listing.notes.append("nothing is marked for training, so the validation videos are")
         listing.rows = [
             replace(row, split="train") if row.split == "validation" else row

@@ -6,16 +6,18 @@ import csv
 import io
 import json
 import math
+import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text
+from foveal.dataset.listing import Listing, Row, is_text, numbered_lines, read_text, visible
 from foveal.dataset.problems import Problems, near_miss, some
 from foveal.dataset.public import with_siblings
 from foveal.dataset.samples import ALIASES, DataError, Split
-from foveal.video import is_url
+from foveal.video import is_picture, is_url
 from foveal.video.errors import shown
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -169,7 +171,7 @@ def _listing(
             rows += found
     if unknown:
         notes.append(f"columns that mean nothing here were passed over: {some(sorted(unknown))}")
-    folders = [Path(row.path).is_dir() for row in rows]
+    folders = [os.path.isdir(row.path) for row in rows]
     if any(folders) and not all(folders):
         odd = rows[folders.index(True)]
         problems.add(odd.where, f"{shown(odd.path)} is a folder of frames, other rows are videos")
@@ -236,14 +238,19 @@ def _path_trouble(name: str, path: str) -> str | None:
         return f"path {shown(name)!r} is no file name"
     if is_url(name):
         return f"{shown(name)} is a URL; download it first"
-    file = Path(path)
     try:
-        if file.is_dir():
-            return None
-        return None if file.stat().st_size else f"the file {shown(name)} is empty (0 bytes)"
+        status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return f"no file {shown(name)}"
     except OSError as error:
-        why = (error.strerror or type(error).__name__).lower()
-        return f"no file {shown(name)}" if not file.exists() else f"{shown(name)}: {why}"
+        return f"{shown(name)}: {(error.strerror or type(error).__name__).lower()}"
+    if stat.S_ISREG(status.st_mode):
+        return None if status.st_size else f"the file {shown(name)} is empty (0 bytes)"
+    if not stat.S_ISDIR(status.st_mode):
+        return f"{shown(name)} is not an ordinary file"
+    if not any(is_picture(file.name) for file in visible(Path(path))):
+        return f"the folder {shown(name)} holds no picture"
+    return None
 
 
 def _text(value: object) -> str:

@@ -52,6 +52,8 @@ def test_split_folders_are_kept(put: Put) -> None:
         "test": ["test/b/4.mp4"],
     }
     assert data.how_split.startswith("as given (train 2, validation 1, test 1)")
+    assert "1 class is not in validation: b" in data.notes
+    assert "1 class is not in test: a" in data.notes
 
 
 def test_a_missing_validation_is_taken_from_train(put: Put) -> None:

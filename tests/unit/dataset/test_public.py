@@ -70,6 +70,16 @@ def test_kinetics_with_decay_and_without_test_labels(tmp_path: Path) -> None:
     assert read_dataset(tmp_path).samples == data.samples
 
 
+def test_a_video_that_kinetics_has_in_two_splits_is_said(tmp_path: Path) -> None:
+    path = kinetics(tmp_path)
+    again = write(tmp_path / "clips" / f"{video_id(0)}_000090_000099.mp4", "y")
+    with open(tmp_path / "validate.csv", "a") as file:
+        file.write(f"\nair drumming,{video_id(0)},90,99,validate,0")
+    data = read_dataset(path)
+    assert again.name in {Path(s.path).name for s in data.samples["test"]}
+    assert any("1 of 16 groups stand in more than one of the given" in n for n in data.notes)
+
+
 def test_kinetics_with_too_many_files_missing_is_refused(tmp_path: Path) -> None:
     path = kinetics(tmp_path, missing=11)
     with pytest.raises(DataError, match=r"train.csv: 11 of 16 listed files are not below"):

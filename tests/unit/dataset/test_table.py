@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,6 +77,28 @@ def test_numbers_get_their_names_from_classes_txt(put: Put) -> None:
     assert by_where(data)["labels.csv row 3"].label == 1
 
 
+def test_lists_of_validation_and_test_beside_that_of_train_are_read(put: Put) -> None:
+    root = put(*FILES)
+    table(root, *plain()[4:5], name="list_val.csv")
+    table(root, *plain()[5:], name="list_test.csv")
+    data = read_dataset(table(root, *plain()[:4], name="list_train.csv"))
+    assert {s: [x.where for x in part] for s, part in data.samples.items() if s != "train"} == {
+        "validation": ["list_val.csv row 2"],
+        "test": ["list_test.csv row 2"],
+    }
+    assert len(data.samples["train"]) == 4
+
+
+def test_a_list_of_frame_folders(put: Put) -> None:
+    root = put(*FILES)
+    for i in range(6):
+        (root / f"clip{i}").mkdir()
+        (root / f"clip{i}" / "1.jpg").touch()
+    data = read_dataset(table(root, *(f"clip{i},{'ab'[i % 2]}" for i in range(6))))
+    assert data.kind == "frames"
+    assert "25 frames a second are taken" in data.notes
+
+
 def test_given_splits_and_videos_elsewhere(put: Put, tmp_path: Path) -> None:
     root = put(*(f"videos/{name}" for name in FILES))
     splits = ["train", "training", "VAL", "calibration", "test", "testing"]
@@ -124,6 +147,8 @@ MISTAKES = [
     ("http://x.org/a.mp4,run", "is a URL; download it first"),
     ("6\0.mp4,run", "labels.csv row 8"),
     ("empty.mp4,run", "labels.csv row 8: the file empty.mp4 is empty"),
+    ("bare,run", "labels.csv row 8: the folder bare holds no picture"),
+    ("pipe.mp4,run", "labels.csv row 8: pipe.mp4 is not an ordinary file"),
     ("folder,run", "labels.csv row 8: .*folder is a folder of frames, other rows are videos"),
 ]
 
@@ -133,6 +158,9 @@ def test_a_mistake_is_named_with_its_row(put: Put, row: str, message: str) -> No
     root = put(*FILES, "6.mp4")
     (root / "empty.mp4").touch()
     (root / "folder").mkdir()
+    (root / "folder" / "1.png").touch()
+    (root / "bare").mkdir()
+    os.mkfifo(root / "pipe.mp4")
     with pytest.raises(DataError, match=message) as caught:
         read_dataset(table(root, *plain(), row))
     assert "\n" not in str(caught.value)
