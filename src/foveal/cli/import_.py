@@ -68,7 +68,8 @@ def run(options: Options) -> int:
     )
     names = names or numbered_names(config.num_classes)
     try:
-        from foveal.export.official import import_official, read_weights
+        from foveal.backbones.weight_file import read_weights
+        from foveal.export.official import import_official
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in TRAIN_EXTRA:
