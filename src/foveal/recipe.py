@@ -7,7 +7,7 @@ B samples, T frames, C channels, H height, W width.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 import torch
@@ -119,11 +119,15 @@ class Recipe:
         name: as in ``--recipe``.
         network: builds the network with fresh weights; called under the run's seed.
         stages: in order; a stage starts from the weights the one before it left.
+        pretrained: dotted name of each backbone in the network that may begin with published
+            weights, to the name they are published under
+            (:func:`foveal.backbones.load_modules`); the network itself has fresh ones.
     """
 
     name: str
     network: Callable[[], nn.Module]
     stages: tuple[Stage, ...]
+    pretrained: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

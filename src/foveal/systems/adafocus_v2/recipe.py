@@ -98,7 +98,6 @@ def paper(
     num_classes: int = 200,
     focus_size: int = 128,
     glance: GlanceNet = "mobilenetv2",
-    pretrained: bool = False,
 ) -> Recipe:
     """Return the offline variant as released for ActivityNet and FCVID (batch 32).
 
@@ -107,7 +106,7 @@ def paper(
 
     Its pictures are cut at four scales of the short side (1, .875, .75, .66) and flipped, one frame
     drawn from each of 16 parts of the video; that is for the training data to do. Its ResNet-50
-    glance starts from ImageNet weights fine-tuned at 96 px, which ``pretrained`` does not bring.
+    glance starts from ImageNet weights fine-tuned at 96 px; ``pretrained`` names the plain ones.
     """
     cfg = paper_config(num_classes=num_classes, focus_size=focus_size, glance=glance)
     stage = Stage(
@@ -124,12 +123,16 @@ def paper(
         epochs=50,
         schedule_every="epoch",
     )
+    encoders = {"resnet50": "resnet50", "mobilenetv2": "mobilenetv2_100"}
     return Recipe(
-        name="paper", network=partial(make_network, cfg, pretrained=pretrained), stages=(stage,)
+        name="paper",
+        network=partial(make_network, cfg),
+        stages=(stage,),
+        pretrained={"glance.net": encoders[glance], "focus.net": "resnet50"},
     )
 
 
-def paper_tsm(*, num_classes: int = 174, focus_size: int = 144, pretrained: bool = False) -> Recipe:
+def paper_tsm(*, num_classes: int = 174, focus_size: int = 144) -> Recipe:
     """Return the TSM variant as released for Something-Something (batch 32).
 
     The paper reports 48.2 % on Something-Something V1 for 144 px.
@@ -150,7 +153,10 @@ def paper_tsm(*, num_classes: int = 174, focus_size: int = 144, pretrained: bool
         clip_norm=20.0,
     )
     return Recipe(
-        name="paper_tsm", network=partial(make_network, cfg, pretrained=pretrained), stages=(stage,)
+        name="paper_tsm",
+        network=partial(make_network, cfg),
+        stages=(stage,),
+        pretrained={"glance.encoder.net": "mobilenetv2_100", "focus.encoder.net": "resnet50"},
     )
 
 

@@ -312,10 +312,13 @@ def paper(
         epochs=50,
         clip_norm=40.0,
     )
+    cfg = activitynet() if cfg is None else cfg
+    backbones = {"sampler.backbone": "mobilenetv2_100", "classifier.backbone": "resnet50"}
     return Recipe(
         name="paper",
-        network=partial(Network, activitynet() if cfg is None else cfg),
+        network=partial(Network, cfg),
         stages=(classifier, sampler),
+        pretrained=backbones if cfg.networks == "paper" else {},
     )
 
 
@@ -333,10 +336,12 @@ def skim(*, cfg: Config | None = None) -> Recipe:
         batch_size=64,
         epochs=50,
     )
+    cfg = activitynet() if cfg is None else cfg
     return Recipe(
         name="skim",
-        network=partial(SkimClassifier, activitynet() if cfg is None else cfg),
+        network=partial(SkimClassifier, cfg),
         stages=(stage,),
+        pretrained={"sampler.backbone": "mobilenetv2_100"} if cfg.networks == "paper" else {},
     )
 
 

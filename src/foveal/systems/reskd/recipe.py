@@ -17,7 +17,7 @@ from torch.nn import functional
 from foveal.recipe import Batch, Group, Loss, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.reskd import protocol
 from foveal.systems.reskd.model import Network
-from foveal.systems.reskd.protocol import Config
+from foveal.systems.reskd.protocol import Backbone, Config
 
 TeacherNorm: TypeAlias = Literal["batch", "frozen"]
 """Whether the teacher normalises by the batch while it teaches (the paper), or is frozen."""
@@ -25,6 +25,13 @@ TeacherNorm: TypeAlias = Literal["batch", "frozen"]
 TEMPERATURE = 2.0
 ACTIVITYNET_CLIPS = 10024  # training videos of version 1.3
 KINETICS_CLIPS = 240436  # training videos at hand to the authors' toolbox
+
+PUBLISHED: Mapping[Backbone, str] = {
+    "resnet50": "resnet50",
+    "resnet50_shift": "resnet50",
+    "resnet152": "resnet152",
+}
+"""Under which name the ImageNet weights of a picture network are found."""
 
 
 # --- losses ---------------------------------------------------------------------------------
@@ -109,7 +116,7 @@ def paper(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """ActivityNet, TSN ResNet-152 at 224 to TSN ResNet-50 at 112: 80.0 mAP reported.
 
     Run: ``foveal train reskd --recipe paper``; days on 8 GPUs. Both networks start from
-    ImageNet weights in the paper; give them to the run, here they start fresh.
+    ImageNet weights in the paper; ``pretrained`` names them.
     """
     return _two_stages("paper", protocol.paper(), epochs=200, teacher_norm=teacher_norm)
 
@@ -169,7 +176,9 @@ def kinetics_swin(*, teacher_norm: TeacherNorm = "batch") -> Recipe:
     """Kinetics-400, Video Swin-B to Swin-S by maps of logits: 80.0 top-1 reported.
 
     [C] AdamW 1e-3 at 512 clips, weight decay 0.02 but none on norms and position tables, the
-    backbone at a tenth of it; weight 200, temperature 2. Weeks on 8 GPUs.
+    backbone at a tenth of it; weight 200, temperature 2. Weeks on 8 GPUs. Both start from ImageNet
+    weights in the paper. ``pretrained`` names none: torchvision's of these networks have been
+    trained on Kinetics already.
     """
     cfg = protocol.kinetics_swin()
     warmup = int(2.5 * KINETICS_CLIPS / 512)
@@ -251,7 +260,13 @@ def _two_stages(name: str, cfg: Config, *, epochs: int, teacher_norm: TeacherNor
         epochs=epochs,
         eval_modules=_eval_modules(teacher_norm),
     )
-    return Recipe(name=name, network=_fresh(cfg), stages=(teacher, student))
+    networks = {"student": PUBLISHED[cfg.student], "teacher": PUBLISHED[cfg.teacher]}
+    return Recipe(
+        name=name,
+        network=_fresh(cfg),
+        stages=(teacher, student),
+        pretrained={f"{who}.backbone.net": published for who, published in networks.items()},
+    )
 
 
 def _fresh(cfg: Config) -> Callable[[], nn.Module]:
