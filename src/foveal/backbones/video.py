@@ -234,4 +234,4 @@ class MViTMaps(nn.Module):
         for block in self.blocks:
             tokens, size = block(tokens, size)
         normed: Tensor = self.norm(tokens)
-        return normed[:, 1:].transpose(1, 2).reshape(len(normed), -1, *size)
+        return normed[:, 1:].transpose(1, 2).reshape(normed.shape[0], -1, *size)

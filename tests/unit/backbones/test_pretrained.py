@@ -399,6 +399,8 @@ def test_all_files_are_found_before_a_tensor_changes(
     with pytest.raises(FovealError, match="holds no weights of regnety_002"):
         load_modules(network, modules, tmp_path)
     assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+    with pytest.raises(PretrainedError, match=f"one file cannot fill {NAME} and regnety_002; give"):
+        load_modules(network, modules, tmp_path / f"{NAME}.safetensors")
     torch.save(numbered(create("regnety_002").net), tmp_path / "regnety_002.pth")
     loaded = load_modules(network, modules, tmp_path)
     assert {dotted: one.name for dotted, one in loaded.items()} == modules
