@@ -11,10 +11,10 @@ decoding, in a ``torch.utils.data.DataLoader`` of batches. Ours is ``ClipData`` 
 ``foveal.train.batches``: once decoding at every draw, and once with its frames kept on disk (filled
 before the clock starts; how long that took is told too).
 
-Sets: ``weizmann`` (MPEG-4 in AVI, 180x144) and ``skateboard`` (H.264, 240 px) below the folder, split
-and listed by ``foveal.dataset``. Rounds are interleaved: an epoch of every contender a round, at
+Sets: ``weizmann`` (MPEG-4 in AVI, 180x144) and ``skateboard`` (H.264, 240 px) below the folder,
+listed by ``foveal.dataset``. Rounds are interleaved: an epoch of every contender a round, at
 least five rounds after one of warm-up; the figure is the median of images a second. A contender's
-pictures are compared with ours before any time counts: the mean difference is told (scalers differ).
+pictures are compared with ours: the mean difference is told (scalers differ).
 """
 
 from __future__ import annotations

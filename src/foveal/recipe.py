@@ -171,6 +171,9 @@ class Recipe:
         judged: what else a batch holds when the system is judged, beside ``frames`` on the
             canvas of ``config``: the same pictures through another view, by name.
         augment: what is done to a sample before it joins a batch.
+        pretrained: dotted name of each backbone in the network that may begin with published
+            weights, to the name they are published under
+            (:func:`foveal.backbones.load_modules`); the network itself has fresh ones.
     """
 
     name: str
@@ -180,6 +183,7 @@ class Recipe:
     draws: tuple[Draw, ...] = ()
     judged: Mapping[str, Canvas | Features] = field(default_factory=dict)
     augment: Augment | None = None
+    pretrained: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -48,6 +49,19 @@ def recipe_of(row: System, name: str = "tiny") -> Recipe:
     recipe = getattr(module_of(row, "recipe"), name)()
     assert isinstance(recipe, Recipe)
     return recipe
+
+
+def recipes_of(row: System) -> list[str]:
+    """Return the names of all recipes of a trained system."""
+    module = module_of(row, "recipe")
+    return [
+        name
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__ == module.__name__
+        and value.__annotations__["return"] == "Recipe"
+        and not name.startswith("_")
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

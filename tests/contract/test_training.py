@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foveal.backbones import ImageBackbone, VideoBackbone
 from foveal.recipe import Stage, StepContext
 from foveal.train import load_weights, make_optimizer, save_weights, set_modes
 from tests.contract.subjects import (
@@ -18,6 +19,7 @@ from tests.contract.subjects import (
     module_of,
     planned_pictures,
     recipe_of,
+    recipes_of,
 )
 
 BATCH = 4
@@ -52,6 +54,24 @@ def test_recipes_build_without_memory(row, name) -> None:
     parameters = list(network.parameters())
     assert parameters
     assert all(parameter.is_meta for parameter in parameters)
+
+
+@pytest.mark.parametrize(
+    ("row", "name"),
+    [(row, name) for row in TRAINED for name in recipes_of(row)],
+    ids=lambda value: getattr(value, "name", value),
+)
+def test_pretrained_names_all_published_backbones_of_a_network_or_none(row, name) -> None:
+    recipe = recipe_of(row, name)
+    with torch.device("meta"):
+        network = recipe.network()
+    there = {
+        dotted: module.name
+        for dotted, module in network.named_modules()
+        if isinstance(module, ImageBackbone | VideoBackbone) and module.name is not None
+    }
+    assert recipe.pretrained in (there, {})
+    assert recipe.pretrained or name != "paper"
 
 
 @SYSTEMS

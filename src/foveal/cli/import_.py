@@ -66,7 +66,8 @@ def run(options: Options) -> int:
     )
     names = names or numbered_names(config.num_classes)
     with train_extra("importing weights"):
-        from foveal.export.official import import_official, read_weights
+        from foveal.backbones.weight_file import read_weights
+        from foveal.export.official import import_official
     weights = read_weights(options.weights, key=options.key)
     tensors = count(len(weights.tensors), "tensor")
     print(f"Mapping {tensors} and exporting ...", file=sys.stderr, flush=True)

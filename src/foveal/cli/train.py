@@ -205,7 +205,7 @@ def loader(recipe: Recipe, pretrained: str | None) -> Callable[[nn.Module], None
         )
 
     def load(network: nn.Module) -> None:
-        for loaded in load_modules(network, recipe.pretrained, source=pretrained):
+        for loaded in load_modules(network, recipe.pretrained, source=pretrained).values():
             say(f"  {loaded}")
 
     return load

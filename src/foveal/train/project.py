@@ -118,6 +118,8 @@ def choose(
 ) -> Choice:
     """Return what is trained: what was asked for, or what suits the clips.
 
+    With ``pretrained`` it is the first of a system's recipes that published weights fit.
+
     Raises:
         SettingError: there is no such system, or it cannot be trained.
     """

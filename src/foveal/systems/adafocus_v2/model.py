@@ -361,20 +361,19 @@ def shift_policy(*, in_channels: int, side: int, channels: int, width: int) -> n
 # --- networks by configuration --------------------------------------------------------------
 
 
-def make_network(cfg: Config, *, pretrained: bool = False) -> Network | ShiftNetwork:
-    """Return the training network of ``cfg``.
+def make_network(cfg: Config) -> Network | ShiftNetwork:
+    """Return the training network of ``cfg``, with fresh weights.
 
     Args:
         cfg: says which; in ``video`` mode encoders from timm get temporal shifts.
-        pretrained: encoders with ImageNet weights, which timm downloads (not the few convolutions).
     """
-    glance, map_side = _glance_encoder(cfg, pretrained=pretrained)
-    focus = _focus_encoder(cfg, pretrained=pretrained)
+    glance, map_side = _glance_encoder(cfg)
+    focus = _focus_encoder(cfg)
     kind = Network if cfg.place == "frame" else ShiftNetwork
     return kind(cfg, glance=glance, focus=focus, map_side=map_side)
 
 
-def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int]:
+def _glance_encoder(cfg: Config) -> tuple[ImageEncoder, int]:
     """Return the encoder of the glance and how wide its map is."""
     scale: nn.Module | None = None
     size = cfg.canvas.width
@@ -384,23 +383,23 @@ def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int
         scale = nn.AvgPool2d(size // POOLED_GLANCE_PX[cfg.glance])
         size = POOLED_GLANCE_PX[cfg.glance]
     elif cfg.glance == "resnet50":
-        net = create("resnet50", pretrained=pretrained)
+        net = create("resnet50")
         size = RESNET_GLANCE_PX
         scale = nn.Upsample((size, size), mode="bilinear", align_corners=True)
     else:
-        net = create("mobilenetv2_100", pretrained=pretrained)
+        net = create("mobilenetv2_100")
         if cfg.place == "video":
             insert_temporal_shift(net, num_frames=cfg.num_frames, fold_div=8)
     encoder = ImageEncoder(net, width=net.num_features, scale=scale)
     return encoder, -(-size // net.stride)
 
 
-def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
+def _focus_encoder(cfg: Config) -> ImageEncoder:
     if cfg.focus in FOCUS_LAYERS:
         channels, strides = FOCUS_LAYERS[cfg.focus]
         net = conv_stack(channels, strides=strides)
         return ImageEncoder(net, width=net.num_features, pool="max")
-    net = create("resnet50", pretrained=pretrained)
+    net = create("resnet50")
     if cfg.place == "video":
         insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
     return ImageEncoder(net, width=net.num_features)

@@ -96,11 +96,14 @@ def rows_loss(logits: Tensor, labels: Tensor) -> Tensor:
     return functional.cross_entropy(logits.flatten(0, 1), repeated.flatten())
 
 
+PUBLISHED: Mapping[str, str] = {"resnet50": "resnet50", "mobilenetv2": "mobilenetv2_100"}
+"""Encoders to the names that published weights have."""
+
 LARGE = Canvas(height=256, width=256, short_side=256)
 """What the paper's pictures are cut from."""
 
 
-def paper(*, cfg: Config | None = None, pretrained: bool = False) -> Recipe:
+def paper(*, cfg: Config | None = None) -> Recipe:
     """Return the offline variant as released for ActivityNet and FCVID (batch 32).
 
     The paper trains 3.4 to 4.3 hours on four RTX 3090 and reports 79.0 % mAP on ActivityNet
@@ -108,7 +111,7 @@ def paper(*, cfg: Config | None = None, pretrained: bool = False) -> Recipe:
 
     Its pictures are cut at four scales of the short side (1, .875, .75, .66) and flipped, here
     from the centre square, 256 px wide. Its ResNet-50 glance starts from ImageNet weights
-    fine-tuned at 96 px, which ``pretrained`` does not bring.
+    fine-tuned at 96 px; ``pretrained`` names the plain ones.
     """
     cfg = paper_config() if cfg is None else cfg
     stage = Stage(
@@ -127,15 +130,20 @@ def paper(*, cfg: Config | None = None, pretrained: bool = False) -> Recipe:
     )
     return Recipe(
         name="paper",
-        network=partial(make_network, cfg, pretrained=pretrained),
+        network=partial(make_network, cfg),
         stages=(stage,),
         config=cfg,
         draws=draws_of(cfg, LARGE),
         augment=MultiScaleCrop(size=cfg.canvas.width),
+        pretrained={
+            f"{who}.net": PUBLISHED[name]
+            for who, name in (("glance", cfg.glance), ("focus", cfg.focus))
+            if name in PUBLISHED
+        },
     )
 
 
-def paper_tsm(*, cfg: Config | None = None, pretrained: bool = False) -> Recipe:
+def paper_tsm(*, cfg: Config | None = None) -> Recipe:
     """Return the TSM variant as released for Something-Something (batch 32).
 
     The paper reports 48.2 % on Something-Something V1 for 144 px, in about a day on four
@@ -158,11 +166,12 @@ def paper_tsm(*, cfg: Config | None = None, pretrained: bool = False) -> Recipe:
     )
     return Recipe(
         name="paper_tsm",
-        network=partial(make_network, cfg, pretrained=pretrained),
+        network=partial(make_network, cfg),
         stages=(stage,),
         config=cfg,
         draws=draws_of(cfg, LARGE),
         augment=MultiScaleCrop(size=cfg.canvas.width, flip=False),
+        pretrained={"glance.encoder.net": "mobilenetv2_100", "focus.encoder.net": "resnet50"},
     )
 
 

@@ -11,8 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from foveal.backbones import ImageBackbone, conv_stack, create
-from foveal.layers import PixelNorm
+from foveal.backbones import ImageBackbone, conv_stack, create, small_resnet
 from foveal.systems.baselines.protocol import Config
 
 
@@ -29,7 +28,7 @@ class Network(nn.Module):
             width = backbone.num_features
             pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
             self.encoder = nn.Sequential()
-            self.encoder.add_module("normalise", PixelNorm())
+            self.encoder.add_module("normalise", backbone.pixel_norm())
             self.encoder.add_module("backbone", backbone)
             self.encoder.add_module("pool", pool)
         self.dropout = nn.Dropout(cfg.dropout)
@@ -75,10 +74,10 @@ def build(network: Network, cfg: Config) -> Mapping[str, nn.Module]:
 def _backbone(cfg: Config) -> ImageBackbone:
     match cfg.network:
         case "small":
-            return conv_stack((3, 16, 32, 64, 96), strides=(2, 2, 2, 1))
+            return small_resnet()
         case "tiny":
             return conv_stack((3, 8, 16), strides=(2, 2))
-        case "resnet50":
-            return create("resnet50")
+        case "resnet50" | "tf_efficientnet_lite0":
+            return create(cfg.network)
         case "linear":
             raise AssertionError("features need no backbone")

@@ -49,7 +49,7 @@ class Config:
     answer: Literal["mean", "each"] = "mean"
     role: Literal["glance", "focus"] = "focus"
     seed: int = 0
-    network: Literal["small", "resnet50", "linear", "tiny"] = "small"
+    network: Literal["small", "tf_efficientnet_lite0", "resnet50", "linear", "tiny"] = "small"
     feature_width: int = 0
     dropout: float = 0.0
 
@@ -121,6 +121,17 @@ def small(*, num_classes: int = 10, num_frames: int = 16) -> Config:
         canvas=Canvas(height=96, width=96),
         num_frames=num_frames,
         num_classes=num_classes,
+        dropout=0.2,
+    )
+
+
+def lite(*, num_classes: int = 10, num_frames: int = 8) -> Config:
+    """Return eight frames of 128 px for EfficientNet-Lite0, which begins with ImageNet weights."""
+    return Config(
+        canvas=Canvas(height=128, width=128),
+        num_frames=num_frames,
+        num_classes=num_classes,
+        network="tf_efficientnet_lite0",
         dropout=0.2,
     )
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
-from foveal.layers import PixelNorm, TemporalShift
+from foveal.layers import TemporalShift
 from foveal.systems.ocsampler.protocol import CLASSIFIER, SKIM, Config
 
 HIDDEN = 4096
@@ -120,8 +120,8 @@ class Sampler(nn.Module):
         self.rows: Tensor
         self.columns: Tensor
         paper = cfg.networks == "paper"
-        self.norm = PixelNorm() if paper else GreyNorm()
         self.backbone = _skim_backbone(cfg)
+        self.norm = self.backbone.pixel_norm() if paper else GreyNorm()
         self.pool = nn.AdaptiveAvgPool2d(1) if paper else nn.AdaptiveMaxPool2d(1)
         self.logit = nn.Linear(self.backbone.num_features, 1)
         nn.init.normal_(self.logit.weight, std=0.01)
@@ -263,7 +263,7 @@ def classifier_of(cfg: Config) -> SetClassifier:
         num_counts=1 if cfg.head == "shared" else cfg.num_candidates,
     )
     pool = nn.AdaptiveAvgPool2d(1) if paper else nn.AdaptiveMaxPool2d(1)
-    norm = PixelNorm() if paper else GreyNorm()
+    norm = backbone.pixel_norm() if paper else GreyNorm()
     return SetClassifier(backbone=backbone, pool=pool, head=head, norm=norm)
 
 

@@ -292,6 +292,7 @@ def paper(
         epochs=50,
         clip_norm=40.0,
     )
+    backbones = {"sampler.backbone": "mobilenetv2_100", "classifier.backbone": "resnet50"}
     return Recipe(
         name="paper",
         network=partial(Network, cfg),
@@ -299,6 +300,7 @@ def paper(
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=LARGE),),
         augment=ResizedCrop(size=cfg.canvas.width),
+        pretrained=backbones if cfg.networks == "paper" else {},
     )
 
 
@@ -324,6 +326,7 @@ def skim(*, cfg: Config | None = None) -> Recipe:
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=LARGE),),
         augment=ResizedCrop(size=cfg.canvas.width),
+        pretrained={"sampler.backbone": "mobilenetv2_100"} if cfg.networks == "paper" else {},
     )
 
 

@@ -7,18 +7,21 @@ float (B,T,3,H,W); a *map* is what a backbone ends with, (B,C,T,H,W).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torchvision.models.video.swin_transformer import (
-    SwinTransformer3d,
-    swin3d_b,
-    swin3d_s,
-)
+from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
+from foveal.backbones import (
+    ImageBackbone,
+    conv_stack,
+    create,
+    create_video,
+    insert_temporal_shift,
+)
+from foveal.backbones.video import SwinMaps
 from foveal.layers import PixelNorm, TemporalShift
 from foveal.systems.reskd.protocol import PART, Backbone, Config
 
@@ -181,10 +184,11 @@ def make_backbone(cfg: Config, name: Backbone) -> tuple[nn.Module, int]:
                 num_heads=[2, 2],
                 window_size=[2, 4, 4],
             )
-            return Swin(toy), toy.num_features
+            return OverTime(SwinMaps(toy)), toy.num_features
         case "swin_s" | "swin_b":
-            swin = (swin3d_s if name == "swin_s" else swin3d_b)(weights=None)
-            return Swin(swin), swin.num_features
+            kind: Literal["swin3d_s", "swin3d_b"] = "swin3d_s" if name == "swin_s" else "swin3d_b"
+            swin = create_video(kind, num_frames=cfg.num_frames)
+            return swin, swin.num_features
 
 
 class PerFrame(nn.Module):
@@ -211,22 +215,6 @@ class OverTime(nn.Module):
         """Return the map (B,C,T,H,W) of a clip (B,T,3,H,W)."""
         maps: Tensor = self.net(clip.transpose(1, 2))
         return maps
-
-
-class Swin(nn.Module):
-    """Video Swin without its head."""
-
-    def __init__(self, net: SwinTransformer3d) -> None:
-        super().__init__()
-        self.patch_embed = net.patch_embed
-        self.features = net.features
-        self.norm = net.norm
-
-    def forward(self, clip: Tensor) -> Tensor:
-        """Return the map (B,C,T/2,H,W) of a clip (B,T,3,H,W)."""
-        tokens = self.patch_embed(clip.transpose(1, 2))
-        maps: Tensor = self.norm(self.features(tokens))
-        return maps.permute(0, 4, 1, 2, 3)
 
 
 def _per_frame(net: ImageBackbone) -> tuple[nn.Module, int]:

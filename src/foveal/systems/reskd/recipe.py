@@ -30,7 +30,7 @@ from foveal.recipe import (
 )
 from foveal.systems.reskd import protocol
 from foveal.systems.reskd.model import Network
-from foveal.systems.reskd.protocol import Config
+from foveal.systems.reskd.protocol import Backbone, Config
 
 TeacherNorm: TypeAlias = Literal["batch", "frozen"]
 """Whether the teacher normalises by the batch while it teaches (the paper), or is frozen."""
@@ -38,6 +38,13 @@ TeacherNorm: TypeAlias = Literal["batch", "frozen"]
 TEMPERATURE = 2.0
 ACTIVITYNET_CLIPS = 10024  # training videos of version 1.3
 KINETICS_CLIPS = 240436  # training videos at hand to the authors' toolbox
+
+PUBLISHED: Mapping[Backbone, str] = {
+    "resnet50": "resnet50",
+    "resnet50_shift": "resnet50",
+    "resnet152": "resnet152",
+}
+"""Under which name the ImageNet weights of a picture network are found."""
 
 
 # --- losses ---------------------------------------------------------------------------------
@@ -198,7 +205,9 @@ def kinetics_swin(*, cfg: Config | None = None, teacher_norm: TeacherNorm = "bat
     """Kinetics-400, Video Swin-B to Swin-S by maps of logits: 80.0 top-1 reported.
 
     [C] AdamW 1e-3 at 512 clips, weight decay 0.02 but none on norms and position tables, the
-    backbone at a tenth of it; weight 200, temperature 2. Weeks on 8 GPUs.
+    backbone at a tenth of it; weight 200, temperature 2. Weeks on 8 GPUs. Both start from ImageNet
+    weights in the paper. ``pretrained`` names none: torchvision's of these networks have been
+    trained on Kinetics already.
     """
     cfg = protocol.kinetics_swin() if cfg is None else cfg
     warmup = int(2.5 * KINETICS_CLIPS / 512)
@@ -330,7 +339,11 @@ def _two_stages(
         eval_modules=_eval_modules(teacher_norm),
     )
     augment = augment or MultiScaleCrop(size=cfg.train_canvas.width)
-    return _recipe(name, cfg, (teacher, student), augment=augment)
+    networks = {"student": PUBLISHED[cfg.student], "teacher": PUBLISHED[cfg.teacher]}
+    return replace(
+        _recipe(name, cfg, (teacher, student), augment=augment),
+        pretrained={f"{who}.backbone.net": published for who, published in networks.items()},
+    )
 
 
 def _recipe(
