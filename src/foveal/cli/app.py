@@ -362,7 +362,19 @@ def _import(options: Namespace) -> int:
 
 # --- train ----------------------------------------------------------------------------------
 
-FORMATS = ("folder", "csv", "jsonl")
+FORMATS = (
+    "folder",
+    "csv",
+    "jsonl",
+    "kinetics",
+    "activitynet",
+    "something-something",
+    "diving48",
+    "ucf101",
+    "hmdb51",
+    "thumos14",
+    "features",
+)
 """As in :mod:`foveal.dataset`, which is not loaded for that."""
 
 

@@ -119,7 +119,13 @@ def prepare(data: str, options: Options, settings: dict[str, Any]) -> Work:
     for line in (dataset.how_split, *dataset.notes):
         say(f"  {line}")
     like = likeness(dataset)
-    choice = choose(dataset, like, system=options.system, recipe=options.recipe)
+    choice = choose(
+        dataset,
+        like,
+        system=options.system,
+        recipe=options.recipe,
+        pretrained=options.pretrained is not None,
+    )
     say(f"system {choice.row.name}, recipe {choice.recipe_name}: {choice.why}")
     configured = configure(
         choice.make,

@@ -114,11 +114,21 @@ def likeness(dataset: Dataset) -> Likeness | None:
 
 
 def choose(
-    dataset: Dataset, like: Likeness | None, *, system: str | None, recipe: str | None
+    dataset: Dataset,
+    like: Likeness | None,
+    *,
+    system: str | None,
+    recipe: str | None,
+    pretrained: bool = False,
 ) -> Choice:
     """Return what is trained: what was asked for, or what suits the clips.
 
-    With ``pretrained`` it is the first of a system's recipes that published weights fit.
+    Args:
+        dataset: to learn from.
+        like: what its clips are like, if any could be opened.
+        system: as asked for.
+        recipe: as asked for.
+        pretrained: whether it is to begin with published weights.
 
     Raises:
         SettingError: there is no such system, or it cannot be trained.
@@ -130,22 +140,28 @@ def choose(
         planned = system in (row.name for row in index.ALL)
         what = f"{system} cannot be trained here yet" if planned else f"no system {system!r}"
         raise SettingError(what, hint=hint)
-    if dataset.kind == "features":
-        name, why = "baselines", "stored features are classified by one layer"
-        default = "features"
-    elif like is not None and like.seconds >= LONG_SECONDS:
-        name, default = "ocsampler", "small"
-        why = f"clips last {like.seconds:.0f} s (median), so it learns which frames matter"
-    else:
-        name, default = "adafocus_v2", "small"
-        length = "unknown" if like is None else f"{like.seconds:.1f} s (median)"
-        why = f"clips are short ({length}), so it learns where in each frame to look"
+    name, why = _suiting(dataset, like, pretrained=pretrained)
     if system is not None:
         name, why = system, "asked for"
-        default = "features" if dataset.kind == "features" and name == "baselines" else "small"
+    default = "features" if dataset.kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
         why += f"; its recipe {default!r} is made for a CPU and small sets"
     return Choice(row=rows[name], recipe_name=recipe or default, why=why)
+
+
+def _suiting(dataset: Dataset, like: Likeness | None, *, pretrained: bool) -> tuple[str, str]:
+    """Return the name of the system that suits, and why."""
+    if dataset.kind == "features":
+        return "baselines", "stored features are classified by one layer"
+    if pretrained:
+        return "baselines", "the only system with a small network that published weights fit"
+    if like is not None and like.seconds >= LONG_SECONDS:
+        return (
+            "ocsampler",
+            f"clips last {like.seconds:.0f} s (median), so it learns which frames matter",
+        )
+    length = "unknown" if like is None else f"{like.seconds:.1f} s (median)"
+    return "adafocus_v2", f"clips are short ({length}), so it learns where in each frame to look"
 
 
 def planned_times(
