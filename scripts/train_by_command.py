@@ -9,15 +9,15 @@ Sets below the folder: ``weizmann`` (10 actions, 9 people) with the three splits
 ``scripts/weizmann_splits.json``; ``skateboard`` (2 tricks, 189 clips), which names no subjects: the
 clips of each trick, in the order of the number in their names, are cut into nine blocks of equal
 size; split i tests on blocks i and i + 3, chooses by block i + 6 and learns from the other six.
-Each split is written as a CSV list (path, label, group, split) and nothing else is prepared. Split i
+Each split is written as a CSV list (path, label, group, split), nothing else is prepared. Split i
 is trained under seed i.
 
-Systems: the dense baseline (``baselines``), ``ocsampler``, ``adafocus_v2`` and ``reskd``, each with the
+Systems: the dense baseline (``baselines``), ``ocsampler``, ``adafocus_v2`` and ``reskd``, with the
 recipe ``small`` at its defaults:
 
     foveal train LIST.csv --out RUN --system NAME --seed I
 
-Told for each, as the command writes it into ``result.json``: top-1 accuracy on the test clips by the
+Told for each, as the command writes it into ``result.json``: top-1 accuracy on the test clips of the
 exported bundle, multiply-accumulates of all calls and frames a clip, minutes of training, and the
 share of time spent waiting for batches. Nothing is chosen on the test clips; a stage keeps the
 weights of its best validation, which is the command's default. A run that is there is not repeated.
