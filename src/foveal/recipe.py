@@ -92,6 +92,9 @@ class Optimizer:
         lr: learning rate at ``batch_size`` of the stage.
         momentum: of SGD.
         betas: of Adam and AdamW.
+
+    Raises:
+        ValueError: a number is out of range.
     """
 
     kind: Literal["sgd", "adam", "adamw"]
@@ -100,6 +103,14 @@ class Optimizer:
     nesterov: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr must be positive, got {self.lr}")
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be in [0, 1), got {self.momentum}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"weight_decay must be at least 0, got {self.weight_decay}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +162,12 @@ class Stage:
             raise ValueError(f"stage {self.name!r} trains nothing")
         lengths = [n for n in (self.steps, self.epochs) if n is not None]
         if min(self.batch_size, *lengths) < 1 or self.warmup_steps < 0:
-            raise ValueError(f"stage {self.name!r}: batch size and length must be at least 1")
+            raise ValueError(
+                f"stage {self.name!r}: batch size and length must be at least 1, "
+                "warmup_steps at least 0"
+            )
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"stage {self.name!r}: clip_norm must be positive")
         if not 1 <= self.accumulate <= self.batch_size:
             raise ValueError(f"stage {self.name!r}: accumulate must be in 1..{self.batch_size}")
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from foveal.bundle import encode_config
 from foveal.cli.extras import train_extra
@@ -277,7 +277,7 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
     told: dict[str, Any] = {
         **describe(work),
         "minutes": round(minutes, 2),
-        "validation": last_validation(result),
+        "validation": last_validation(result, keep=work.configured.running.keep),
         "test": None,
     }
     if test:
@@ -374,8 +374,14 @@ def say_judged(judged: Evaluation) -> None:
         print(f"  {count(len(judged.failures), 'clip')} could not be read and count for nothing")
 
 
-def last_validation(result: TrainResult) -> dict[str, float] | None:
-    """Return the best validation of the last stage, which its weights are of."""
+def last_validation(
+    result: TrainResult, *, keep: Literal["best", "last"]
+) -> dict[str, float] | None:
+    """Return the validation of the last stage that its weights are of."""
     stage = result.history[-1].stage
     found = [p.validation for p in result.history if p.stage == stage and p.validation]
-    return dict(max(found, key=lambda v: (v["accuracy"], -v["loss"]))) if found else None
+    if not found:
+        return None
+    if keep == "last":
+        return dict(found[-1])
+    return dict(max(found, key=lambda v: (v["accuracy"], -v["loss"])))

@@ -104,31 +104,34 @@ class ClipData:
         """
         made: list[Batch] = []
         for index, seed in zip(indices, seeds, strict=True):
-            drawn = torch.Generator().manual_seed(int(seed))
             if self.planned is not None:
-                sample = self._sample(int(index), drawn)
+                sample = self._sample(int(index), int(seed))
                 made.extend([] if sample is None else [sample])
             else:
-                made.append(self._sample_or_other(int(index), drawn))
+                made.append(self._sample_or_other(int(index), int(seed)))
         if not made:
             return {"label": torch.zeros(0, dtype=torch.int64)}
         return stack(made)
 
-    def _sample_or_other(self, index: int, drawn: torch.Generator) -> Batch:
+    def _sample_or_other(self, index: int, seed: int) -> Batch:
+        # Drawn apart from what is drawn for a clip: which other clip comes must not depend on
+        # whether this process knew already that one is broken.
+        others = torch.Generator().manual_seed(seed ^ 1)
         for _ in range(_ATTEMPTS):
-            sample = self._sample(index, drawn)
+            sample = self._sample(index, seed)
             if sample is not None:
                 return sample
-            index = int(torch.randint(len(self), (), generator=drawn))
+            index = int(torch.randint(len(self), (), generator=others))
         raise TrainError(
             f"{_ATTEMPTS} clips in a row cannot be read, {self.samples[index].path} the last",
             hint="run foveal doctor on them",
         )
 
-    def _sample(self, index: int, drawn: torch.Generator) -> Batch | None:
+    def _sample(self, index: int, seed: int) -> Batch | None:
         if index in self._broken:
             return None
         one = self.samples[index]
+        drawn = torch.Generator().manual_seed(seed)
         try:
             pictures = self._pictures(index, one, drawn)
         except FovealError as error:

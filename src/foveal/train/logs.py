@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -50,11 +51,14 @@ class Logs:
         if path.exists():
             with path.open(newline="", encoding="utf-8") as file:
                 kept = [row for row in csv.reader(file) if tuple(row[:2]) in known]
-        self._file = path.open("w", newline="", encoding="utf-8")
+        part = path.with_name(f".{path.name}.part")
+        with part.open("w", newline="", encoding="utf-8") as file:
+            rows = csv.writer(file)
+            rows.writerow(_COLUMNS)
+            rows.writerows(row for row in kept if len(row) == len(_COLUMNS))
+        os.replace(part, path)  # a run killed here keeps its lines
+        self._file = path.open("a", newline="", encoding="utf-8")
         self._rows = csv.writer(self._file)
-        self._rows.writerow(_COLUMNS)
-        self._rows.writerows(row for row in kept if len(row) == len(_COLUMNS))
-        self._file.flush()
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
@@ -90,5 +94,12 @@ class Logs:
             self._rows.writerow((point.stage, point.step, self._total, name, f"{value:.6g}"))
             if self._writer is not None:
                 self._writer.add_scalar(f"{point.stage}/{name}", value, self._total)
-        if point.validation is not None or self._total % 50 == 0:
+        if self._total % 50 == 0:
             self._file.flush()
+
+    def flush(self) -> None:
+        """Hand what was written to the system, so that a killed run has it."""
+        if self._file is not None:
+            self._file.flush()
+        if self._writer is not None:
+            self._writer.flush()

@@ -165,19 +165,24 @@ class _Loop:
             clock.step_is_over()
             self.folder.history.append(asdict(point))
             over = work.has_waited
+            if chief:
+                self.logs.write(point, ms_per_step=clock.ms_per_step, data_wait=clock.data_wait)
             due = judged is not None or done % work.running.checkpoint_steps == 0
             if due and done < work.num_steps and not over:
                 self.troubles.meet()
+                self.logs.flush()  # before the checkpoint that relies on these lines
                 self.folder.save(work.checkpoint(done))
-            if chief:
-                self.logs.write(point, ms_per_step=clock.ms_per_step, data_wait=clock.data_wait)
             if chief and self.log is not None:
                 self.log(_progress(work, point, clock))
             if over:
                 name, waited = work.stage.name, work.running.patience
-                self.tell(f"stage {name!r} ends early: {waited} validations brought nothing better")
+                if chief:
+                    self.tell(
+                        f"stage {name!r} ends early: {waited} validations brought nothing better"
+                    )
                 break
         self.troubles.meet()
+        self.logs.flush()
         work.leave(self.folder)
 
 

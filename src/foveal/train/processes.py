@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, TypeAlias, TypeVar
 
 import torch
@@ -57,6 +57,15 @@ def gather(fabric: Fabric, items: Sequence[T]) -> list[T]:
     parts: list[Sequence[T]] = [()] * fabric.world_size
     torch.distributed.all_gather_object(parts, list(items))
     return [item for part in parts for item in part]
+
+
+def mean(fabric: Fabric, values: Mapping[str, float]) -> dict[str, float]:
+    """Return the means of ``values`` over all processes, in every process."""
+    if fabric.world_size == 1:
+        return dict(values)
+    told = torch.tensor(list(values.values()), dtype=torch.float64, device=fabric.device)
+    torch.distributed.all_reduce(told)
+    return dict(zip(values, (told / fabric.world_size).tolist(), strict=True))
 
 
 def first(fabric: Fabric, work: Callable[[], T]) -> T:

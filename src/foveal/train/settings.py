@@ -159,7 +159,7 @@ def _changed(stage: Stage, data: Mapping[str, Any], num_samples: int, notes: lis
         size = num_samples
     given["batch_size"] = size
     rule = {name: given.pop(name) for name in _OPTIMIZER if name in given}
-    if size != stage.batch_size and "lr" not in rule:
+    if size != stage.batch_size and size > 0 and "lr" not in rule:
         ratio = size / stage.batch_size
         how = "in proportion"
         if stage.optimizer.kind != "sgd":

@@ -26,7 +26,7 @@ from foveal.train.checkpoint import (
 )
 from foveal.train.data import Data
 from foveal.train.judge import Average, Judged, judge
-from foveal.train.processes import first
+from foveal.train.processes import first, mean
 from foveal.train.running import Running
 from foveal.train.stage import learning_rate_factor, make_optimizer, set_modes
 
@@ -58,9 +58,10 @@ def lengths(stage: Stage, num_samples: int, num_processes: int = 1) -> tuple[int
             f"stage {stage.name!r} takes {stage.batch_size} samples a step, there are {num_samples}"
         )
     if stage.batch_size % num_processes:
-        raise ValueError(
+        raise TrainError(
             f"stage {stage.name!r} takes {stage.batch_size} samples a step, which "
-            f"{num_processes} processes cannot share evenly"
+            f"{num_processes} processes cannot share evenly",
+            hint=f"set batch_size to a multiple of {num_processes}",
         )
     if stage.steps is not None:
         return stage.steps, per_epoch
@@ -180,10 +181,18 @@ class StageRun:
             quiet = nullcontext() if last else self.fabric.no_backward_sync(self._losses)
             with quiet:
                 results = self._losses(part, step / self.num_steps, drawn)
-                found = _finite(results, self.stage, step)
+                if "loss" not in results:
+                    told = f"returns {sorted(results)}, no 'loss'"
+                    raise ValueError(f"the loss of stage {self.stage.name!r} {told}")
                 self.fabric.backward(results["loss"] * (size / rows))
-            for name, value in found.items():
-                values[name] = values.get(name, 0.0) + value * (size / rows)
+            for name, value in results.items():
+                values[name] = values.get(name, 0.0) + float(value.detach()) * (size / rows)
+        values = mean(self.fabric, values)  # first, so that all processes fail together
+        if not math.isfinite(values["loss"]):
+            raise TrainError(
+                f"stage {self.stage.name!r}: the loss is {values['loss']} at step {step + 1}",
+                hint="a lower learning rate or a gradient clip may help",
+            )
         return values
 
     def is_due(self, done: int) -> bool:
@@ -269,16 +278,3 @@ class Clock:
     def data_wait(self) -> float:
         """Share of the time that was spent waiting, in [0, 1]."""
         return self._waited / max(self._last - self._began, 1e-9)
-
-
-def _finite(results: Mapping[str, Tensor], stage: Stage, step: int) -> dict[str, float]:
-    """Return the values of a loss, which must have a finite ``loss`` among them."""
-    if "loss" not in results:
-        raise ValueError(f"the loss of stage {stage.name!r} returns {sorted(results)}, no 'loss'")
-    values = {name: float(value.detach()) for name, value in results.items()}
-    if not math.isfinite(values["loss"]):
-        raise TrainError(
-            f"stage {stage.name!r}: the loss is {values['loss']} at step {step + 1}",
-            hint="a lower learning rate or a gradient clip may help",
-        )
-    return values

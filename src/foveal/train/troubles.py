@@ -42,8 +42,11 @@ class TroubleList:
         self._waiting: list[Trouble] = []
         self.known: set[str] = set()
         if path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            self.known = {json.loads(line)["path"] for line in lines if line.endswith("}")}
+            text = path.read_text(encoding="utf-8")
+            whole = text[: text.rfind("\n") + 1]  # the end of a run that was killed as it wrote
+            self.known = {json.loads(line)["path"] for line in whole.splitlines()}
+            if whole != text and fabric.global_rank == 0:
+                path.write_text(whole, encoding="utf-8")
 
     def add(self, troubles: Iterable[Trouble]) -> None:
         """Take in what could not be read.

@@ -1,0 +1,239 @@
+"""Clips as batches: what is drawn goes by the seed alone, what is judged by the protocol."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from foveal.dataset import Sample
+from foveal.layers import gentle
+from foveal.recipe import Batch, Draw
+from foveal.sampling.choose import segment_centres
+from foveal.train import ClipData, FrameCache, TrainError
+from foveal.train.batches import batches
+from foveal.train.clips import drawn_times
+from foveal.types import Canvas, ClipInfo
+from tests.helpers_video import make_clip, numbered_picture, read_number
+from tests.unit.train import plain
+
+WHOLE = Canvas(height=24, width=40)
+LARGE, CHANGE = gentle(Canvas(height=24, width=24))
+DRAWS = (Draw(num_frames=3, view=LARGE), Draw(name="more", num_frames=2, view=LARGE))
+SEEDS = np.array([11, 2**61, 7, 5])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Clips of many kinds; one that opens and cannot be decoded, and one that is empty."""
+    made = tmp_path_factory.mktemp("clips")
+    make_clip(made / "0.mp4", num_frames=30)
+    make_clip(made / "1.mp4", num_frames=24, options={"bf": "3"}, rotation=90)
+    make_clip(made / "2.avi", num_frames=20)
+    make_clip(made / "3.mkv", num_frames=40, gop=40)
+    garbled = Path(make_clip(made / "4.mp4", num_frames=30))
+    data = bytearray(garbled.read_bytes())
+    start = data.index(b"mdat") + 4
+    data[start : start + 2000] = bytes(b ^ 0x5A for b in data[start : start + 2000])
+    end = data.index(b"moov") - 4
+    data[start:end] = bytes(b ^ 0x5A for b in data[start:end])
+    garbled.write_bytes(data)
+    (made / "5.mp4").touch()
+    return made
+
+
+def samples(folder: Path, *names: str) -> tuple[Sample, ...]:
+    return tuple(
+        Sample(path=str(folder / name), label=i, where=name) for i, name in enumerate(names)
+    )
+
+
+GOOD = ("0.mp4", "1.mp4", "2.avi", "3.mkv")
+
+
+def good(folder: Path, cache: FrameCache | None = None) -> ClipData:
+    some = samples(folder, *GOOD)
+    stretch = replace(some[3], start_seconds=0.3, end_seconds=1.1)
+    return ClipData((*some[:3], stretch), kind="video", draws=DRAWS, augment=CHANGE, cache=cache)
+
+
+def same(a: Batch, b: Batch) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+# --- what is drawn ----------------------------------------------------------------------------
+
+
+def test_a_batch_has_what_the_draws_say(folder: Path) -> None:
+    batch = good(folder).batch(np.arange(4), SEEDS)
+    assert {name: tuple(t.shape) for name, t in batch.items()} == {
+        "frames": (4, 3, 3, 24, 24),
+        "more": (4, 2, 3, 24, 24),
+        "label": (4,),
+    }
+    assert batch["frames"].dtype == torch.uint8
+    assert batch["label"].tolist() == [0, 1, 2, 3]
+
+
+def test_a_sample_depends_on_its_seed_alone(folder: Path, tmp_path: Path) -> None:
+    """Not on its mates, on what was drawn before, or on whether frames are kept."""
+    data = good(folder)
+    together = data.batch(np.arange(4), SEEDS)
+    assert same(data.batch(np.arange(4), SEEDS), together)
+    order = np.array([2, 0, 3, 1])
+    turned = good(folder).batch(order, SEEDS[order])
+    assert same({k: t[np.argsort(order)] for k, t in turned.items()}, together)
+    for i in range(4):
+        alone = good(folder).batch(np.array([i]), SEEDS[i : i + 1])
+        assert same(alone, {k: t[i : i + 1] for k, t in together.items()})
+    cache = FrameCache(tmp_path / "cache", limit_bytes=1 << 40)
+    for _ in range(2):  # stored, then read
+        assert same(good(folder, cache).batch(np.arange(4), SEEDS), together)
+    assert len(list(cache.folder.iterdir())) == 2 * 3  # the AVI does not say where its frames are
+    other = data.batch(np.arange(4), SEEDS + 1)
+    assert not any(
+        torch.equal(a, b) for a, b in zip(other["frames"], together["frames"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_workers_make_the_same_batches(folder: Path, tmp_path: Path, workers: int) -> None:
+    """Also where clips are broken: which other clip takes their place is drawn as well."""
+    cache = FrameCache(tmp_path / "cache", limit_bytes=1 << 40)
+
+    def data(kept: FrameCache | None) -> ClipData:
+        names = ("0.mp4", "4.mp4", "1.mp4", "5.mp4", "3.mkv")
+        return ClipData(samples(folder, *names), kind="video", draws=DRAWS, cache=kept)
+
+    stage = plain.recipe(batch_size=4, steps=6).stages[0]
+    wanted = [m.batch for m in batches(data(None), stage, seed=1, index=0, steps=range(6))]
+    made = batches(data(cache), stage, seed=1, index=0, steps=range(2, 6), workers=workers)
+    for found, want in zip(made, wanted[2:], strict=True):
+        assert same(found.batch, want)
+
+
+def test_a_broken_clip_is_replaced_alike_whether_it_was_known_or_not(folder: Path) -> None:
+    """Else a resumed run, or one with workers, would train on other clips."""
+    for broken in ("4.mp4", "5.mp4"):
+        data = ClipData(samples(folder, *GOOD, broken), kind="video", draws=DRAWS)
+        indices = np.full(6, 4)
+        seeds = np.arange(6)
+        first = data.batch(indices, seeds)
+        assert [t.path for t in data.troubles()] == [str(folder / broken)]
+        assert same(data.batch(indices, seeds), first)
+        assert data.troubles() == []
+        assert len(set(first["label"].tolist())) > 1
+        assert 4 not in first["label"]
+        places = np.random.default_rng(0).permutation(6)
+        turned = ClipData(samples(folder, *GOOD, broken), kind="video", draws=DRAWS)
+        assert same(turned.batch(indices, seeds[places]), {k: t[places] for k, t in first.items()})
+
+
+def test_where_nothing_can_be_read_the_run_gives_up(folder: Path) -> None:
+    data = ClipData(samples(folder, "5.mp4", "4.mp4"), kind="video", draws=DRAWS)
+    with pytest.raises(TrainError, match=r"20 clips in a row cannot be read, .*\.mp4 the last"):
+        data.batch(np.array([0]), np.array([0]))
+
+
+def test_one_frame_is_drawn_from_each_part() -> None:
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.array([drawn_times(8.0, 4, generator) for _ in range(400)])
+    parts = (drawn // 2).astype(int)
+    assert (parts == np.arange(4)).all()
+    assert drawn.min() < 0.05
+    assert drawn.max() > 7.95
+    assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0, abs=0.2)
+
+
+# --- what is judged ---------------------------------------------------------------------------
+
+
+def middles(clip: ClipInfo) -> tuple[float, ...]:
+    return segment_centres(clip.duration_seconds, 3)
+
+
+def test_judged_pictures_are_those_at_the_planned_times(folder: Path, tmp_path: Path) -> None:
+    views = {"frames": WHOLE, "large": Canvas(height=48, width=80)}
+    cache = FrameCache(tmp_path / "cache", limit_bytes=1 << 40)
+    for kept in (None, cache, cache):
+        data = ClipData(
+            samples(folder, "0.mp4", "5.mp4", "3.mkv"),
+            kind="video",
+            planned=middles,
+            views=views,
+            cache=kept,
+        )
+        batch = data.batch(np.arange(3), np.zeros(3, np.int64))
+        assert batch["label"].tolist() == [0, 2]  # what cannot be read is left out
+        assert len(data.troubles()) == 1
+        numbers = [[read_number(p.numpy()) for p in clip] for clip in batch["large"]]
+        assert numbers == [[5, 15, 25], [6, 20, 33]]
+        assert batch["frames"].shape == (2, 3, 3, 24, 40)
+        none = data.batch(np.array([1]), np.zeros(1, np.int64))
+        assert list(none) == ["label"]
+        assert len(none["label"]) == 0
+
+
+def test_folders_of_frames_are_clips_too(tmp_path: Path) -> None:
+    for i in range(20):
+        picture = av.VideoFrame.from_ndarray(numbered_picture(i), format="rgb24")
+        (tmp_path / "a").mkdir(exist_ok=True)
+        picture.save(str(tmp_path / "a" / f"{i:03}.png"))
+    sample = Sample(path=str(tmp_path / "a"), label=2, where="a", frame_rate=10.0)
+    canvas = Canvas(height=48, width=80)
+    cache = FrameCache(tmp_path / "cache", limit_bytes=1 << 40)
+    data = ClipData(
+        (sample, replace(sample, start_seconds=1.0)),
+        kind="frames",
+        planned=middles,
+        views={"frames": canvas},
+        cache=cache,
+    )
+    batch = data.batch(np.arange(2), np.zeros(2, np.int64))
+    numbers = [[read_number(p.numpy()) for p in clip] for clip in batch["frames"]]
+    assert numbers == [[3, 10, 16], [11, 15, 18]]
+    assert not cache.folder.exists()  # the pictures are on disk already
+    learnt = ClipData((sample,), kind="frames", draws=(Draw(num_frames=4, view=canvas),))
+    (clip,) = learnt.batch(np.array([0]), np.array([3]))["frames"]
+    drawn = [read_number(p.numpy()) for p in clip]
+    assert [n // 5 for n in drawn] == [0, 1, 2, 3]
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"draws": DRAWS, "planned": middles, "views": {"frames": WHOLE}},
+        {"planned": middles},
+        {"draws": DRAWS, "views": {"frames": WHOLE}},
+    ],
+)
+def test_clips_are_drawn_or_judged(folder: Path, options: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="give draws to train on, or planned times and views"):
+        ClipData(samples(folder, "0.mp4"), kind="video", **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="there is no sample"):
+        ClipData((), kind="video", draws=DRAWS)
+
+
+def test_sets_are_told_apart_by_paths_stretches_and_labels(folder: Path) -> None:
+    some = samples(folder, *GOOD)
+    others = (
+        some[::-1],
+        (replace(some[0], label=1), *some[1:]),
+        (replace(some[0], end_seconds=1.0), *some[1:]),
+        (replace(some[0], path="x"), *some[1:]),
+        some[1:],
+    )
+    make: Callable[..., ClipData] = partial(ClipData, kind="video", draws=DRAWS)
+    prints = {make(each).fingerprint() for each in (some, *others)}
+    assert len(prints) == 6
+    assert make(some).fingerprint() == make(some).fingerprint()
