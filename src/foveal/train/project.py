@@ -182,9 +182,16 @@ class RunData:
 
 
 def make_data(
-    dataset: Dataset, recipe: Recipe, protocol: ModuleType, *, cache: FrameCache | None
+    dataset: Dataset, recipe: Recipe, protocol: ModuleType, *, cache: FrameCache | None = None
 ) -> RunData:
-    """Return the clips of ``dataset`` as ``recipe`` draws them, and as ``protocol`` plans them."""
+    """Return the clips of ``dataset`` as ``recipe`` draws them, and as ``protocol`` plans them.
+
+    Args:
+        dataset: labelled clips.
+        recipe: made for its number of classes.
+        protocol: module of the recipe's system.
+        cache: of decoded frames; without one clips are decoded each time they are drawn.
+    """
     config: Any = recipe.config
     train = ClipData(
         dataset.samples["train"],
