@@ -20,6 +20,8 @@ from foveal.systems.adafocus_v2.protocol import Config, frame_order
 
 RESNET_GLANCE_PX = 96
 TINY_GLANCE_PX = 16
+CPU_ROWS = 8
+"""Activations of many more, at paper size, do not stay near the caches."""
 
 
 class ImageEncoder(nn.Module):
@@ -30,6 +32,8 @@ class ImageEncoder(nn.Module):
         width: D.
         scale: what shrinks the pictures first; ``None`` takes them as they are.
         pool: how a map becomes a vector.
+        cpu_rows: how many pictures a CPU takes at once in evaluation; a whole number of clips
+            where ``net`` looks at the frames of a clip together.
     """
 
     def __init__(
@@ -39,17 +43,27 @@ class ImageEncoder(nn.Module):
         width: int,
         scale: nn.Module | None = None,
         pool: Literal["mean", "max"] = "mean",
+        cpu_rows: int = CPU_ROWS,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.net = net
         self.width = width
         self.pool = pool
+        self.cpu_rows = cpu_rows
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return the map (N,D,h,w) and the vector (N,D)."""
-        maps: Tensor = self.net(pictures if self.scale is None else self.scale(pictures))
+        maps = self._maps(pictures if self.scale is None else self.scale(pictures))
         return maps, maps.mean((2, 3)) if self.pool == "mean" else maps.amax((2, 3))
+
+    def _maps(self, pictures: Tensor) -> Tensor:
+        # A graph has no loop over rows, and what learns keeps all activations anyway.
+        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if whole or pictures.device.type != "cpu":
+            maps: Tensor = self.net(pictures)
+            return maps
+        return torch.cat([self.net(rows) for rows in pictures.split(self.cpu_rows)])
 
 
 class Policy(nn.Module):
@@ -384,7 +398,8 @@ def _glance_encoder(cfg: Config, *, pretrained: bool) -> tuple[ImageEncoder, int
         net = create("mobilenetv2_100", pretrained=pretrained)
         if cfg.place == "video":
             insert_temporal_shift(net, num_frames=cfg.num_frames, fold_div=8)
-    encoder = ImageEncoder(net, width=net.num_features, scale=scale)
+    rows = cfg.num_frames if cfg.place == "video" else CPU_ROWS
+    encoder = ImageEncoder(net, width=net.num_features, scale=scale, cpu_rows=rows)
     return encoder, -(-size // net.stride)
 
 
@@ -393,9 +408,10 @@ def _focus_encoder(cfg: Config, *, pretrained: bool) -> ImageEncoder:
         net = conv_stack((3, 24, 48, cfg.focus_width), strides=(1, 2, 2))
         return ImageEncoder(net, width=net.num_features, pool="max")
     net = create("resnet50", pretrained=pretrained)
-    if cfg.place == "video":
-        insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
-    return ImageEncoder(net, width=net.num_features)
+    if cfg.place == "frame":
+        return ImageEncoder(net, width=net.num_features)
+    insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
+    return ImageEncoder(net, width=net.num_features, cpu_rows=cfg.num_focus_frames)
 
 
 def _head(width: int, cfg: Config) -> nn.Sequential:
