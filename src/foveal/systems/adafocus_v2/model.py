@@ -63,7 +63,7 @@ class ImageEncoder(nn.Module):
         if whole or pictures.device.type != "cpu":
             maps: Tensor = self.net(pictures)
             return maps
-        return torch.cat([self.net(rows) for rows in pictures.split(self.cpu_rows)])
+        return torch.cat([self.net(rows) for rows in torch.split(pictures, self.cpu_rows)])
 
 
 class Policy(nn.Module):
