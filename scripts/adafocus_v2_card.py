@@ -22,6 +22,11 @@ TRAININGS = {
     "no_random_pass": "without the random pass",
     "gradient_into_glance": "the policy's gradient let into the glance",
 }
+OFFICIAL = {
+    "network": "the network, one call",
+    "torch": "frame by frame, PyTorch",
+    "onnx": "frame by frame, ONNX Runtime",
+}
 
 
 def figures() -> str:
@@ -68,7 +73,31 @@ def figures() -> str:
         f"among the first three frames, so that {whole['on_frames_decoded_per_clip']:.1f} of "
         f"{whole['off_frames_decoded_per_clip']:.0f} frames are decoded.",
     ]
+    lines += ["", *_official_lines(measured("adafocus_v2/official"))]
     return "\n".join(lines) + "\n"
+
+
+def _official_lines(official: dict[str, Any]) -> list[str]:
+    one, eight = (official[name] for name in ("batch_1", "batch_8"))
+    lines = [
+        "| exits off, wall clock (CPU time) over the official forward's | one clip | eight clips |",
+        "|---|---|---|",
+    ]
+    for name, words in OFFICIAL.items():
+        cells = " | ".join(
+            f"{rows[name]['time_of_official']:.2f} ({rows[name]['cpu_time_of_official']:.2f})"
+            for rows in (one, eight)
+        )
+        lines.append(f"| {words} | {cells} |")
+    far = max(official["largest_difference"].values())
+    lines += [
+        "",
+        "Paper size, golden weights in both, decoded clips, one thread; the official "
+        "clips are normalised and put in order beforehand. Of one clip the logits of all ways are "
+        f"within {far:.0e} of their spread. Other work shared the machine (load average "
+        f"{official['load_average_before'][0]:.1f} to {official['load_average_after'][0]:.1f}).",
+    ]
+    return lines
 
 
 def _exit_lines(exits: dict[str, Any]) -> list[str]:

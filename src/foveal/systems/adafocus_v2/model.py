@@ -19,6 +19,8 @@ from foveal.layers import PixelNorm, crop_at
 from foveal.systems.adafocus_v2.protocol import POOLED_GLANCE_PX, Config, frame_order
 
 RESNET_GLANCE_PX = 96
+CPU_ROWS = 8
+"""Activations of many more, at paper size, do not stay near the caches."""
 
 GLANCE_LAYERS = {"small": ((3, 16, 32, 32), (1, 2, 1)), "tiny": ((3, 8, 16, 16), (1, 2, 1))}
 FOCUS_LAYERS = {
@@ -36,6 +38,8 @@ class ImageEncoder(nn.Module):
         width: D.
         scale: what shrinks the pictures first; ``None`` takes them as they are.
         pool: how a map becomes a vector.
+        cpu_rows: how many pictures a CPU takes at once in evaluation; a whole number of clips
+            where ``net`` looks at the frames of a clip together.
     """
 
     def __init__(
@@ -45,17 +49,27 @@ class ImageEncoder(nn.Module):
         width: int,
         scale: nn.Module | None = None,
         pool: Literal["mean", "max"] = "mean",
+        cpu_rows: int = CPU_ROWS,
     ) -> None:
         super().__init__()
         self.scale = scale
         self.net = net
         self.width = width
         self.pool = pool
+        self.cpu_rows = cpu_rows
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """Return the map (N,D,h,w) and the vector (N,D)."""
-        maps: Tensor = self.net(pictures if self.scale is None else self.scale(pictures))
+        maps = self._maps(pictures if self.scale is None else self.scale(pictures))
         return maps, maps.mean((2, 3)) if self.pool == "mean" else maps.amax((2, 3))
+
+    def _maps(self, pictures: Tensor) -> Tensor:
+        # A graph has no loop over rows, and what learns keeps all activations anyway.
+        whole = torch.is_grad_enabled() or self.training or torch.compiler.is_compiling()
+        if whole or pictures.device.type != "cpu":
+            maps: Tensor = self.net(pictures)
+            return maps
+        return torch.cat([self.net(rows) for rows in torch.split(pictures, self.cpu_rows)])
 
 
 class Policy(nn.Module):
@@ -390,7 +404,8 @@ def _glance_encoder(cfg: Config) -> tuple[ImageEncoder, int]:
         net = create("mobilenetv2_100")
         if cfg.place == "video":
             insert_temporal_shift(net, num_frames=cfg.num_frames, fold_div=8)
-    encoder = ImageEncoder(net, width=net.num_features, scale=scale)
+    rows = cfg.num_frames if cfg.place == "video" else CPU_ROWS
+    encoder = ImageEncoder(net, width=net.num_features, scale=scale, cpu_rows=rows)
     return encoder, -(-size // net.stride)
 
 
@@ -400,9 +415,10 @@ def _focus_encoder(cfg: Config) -> ImageEncoder:
         net = conv_stack(channels, strides=strides)
         return ImageEncoder(net, width=net.num_features, pool="max")
     net = create("resnet50")
-    if cfg.place == "video":
-        insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
-    return ImageEncoder(net, width=net.num_features)
+    if cfg.place == "frame":
+        return ImageEncoder(net, width=net.num_features)
+    insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
+    return ImageEncoder(net, width=net.num_features, cpu_rows=cfg.num_focus_frames)
 
 
 def _head(width: int, cfg: Config) -> nn.Sequential:

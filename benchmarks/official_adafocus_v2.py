@@ -1,0 +1,420 @@
+"""AdaFocusV2 with exits off against the official forward: same weights, clips and threads.
+
+    python benchmarks/official_adafocus_v2.py --official FOLDER
+    python benchmarks/official_adafocus_v2.py --official FOLDER --variant tsm
+
+``FOLDER`` is a checkout of LeapLabTHU/AdaFocusV2 (commit e97987c); it stays outside this
+repository, and none of its files is changed. Its ``.cuda()`` gives the tensor itself here, and its
+encoders start without the downloads it asks for.
+
+Both networks hold the weights of the golden rule (``tests/golden/adafocus_v2``): the official
+state in its own order, mapped to ours by ``weights.py``. Offline variant as released for
+ActivityNet: MobileNetV2 and ResNet-50, 16 frames of 224 px, squares of 128 px, 200 classes. TSM
+variant as released for Something-Something: 8 and 12 frames, squares of 144 px, 174 classes.
+Before anything is timed, the logits of all ways are compared on the same clips.
+
+On the clock:
+
+- ``official``: ``AdaFocus.forward`` in evaluation mode without gradients, as its ``validate``
+  calls it. Its clips are float32, normalised and in coarse-to-fine order before the clock starts:
+  decoding, scaling, normalising, reordering, loss and metrics cost it nothing here.
+- ``network``: our training network in evaluation mode without gradients, on uint8 frames in time
+  order, so that ordering and normalising are on our clock.
+- ``torch``: the protocol through the executor, exits off, with the PyTorch runner; opening
+  decoded clips, looks, trace and bill are on the clock too.
+- ``onnx``: the same with ONNX Runtime, from an exported bundle whose parts are loaded.
+
+A batch of B is B clips in one call of a network, and B clips in flight in the executor with at
+most B rows in a run. All ways take turns in one process, one round to warm up and then
+``ROUNDS``, each round starting with the next way. A ratio is our time over the official time of
+the same round, on the wall clock; the median over the rounds counts. The claim is of the offline
+variant, the one that has exits: no median above 1 for any of our ways at either batch size.
+The TSM variant stands beside it, without a claim. CPU time is written down as well, as others may
+use the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import io
+import os
+import statistics
+import sys
+import tempfile
+import time
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from foveal.engine.executor import Executor, Job, Outcome
+from foveal.engine.runners import OnnxRunner, Runner
+from foveal.engine.torch_runner import TorchRunner
+from foveal.export import export_bundle
+from foveal.layers import PixelNorm
+from foveal.results import write_result
+from foveal.sampling.choose import segment_centres
+from foveal.systems.adafocus_v2 import protocol
+from foveal.systems.adafocus_v2.model import Looked, ShiftLooked, build, make_network
+from foveal.systems.adafocus_v2.weights import convert
+from foveal.types import Array
+from foveal.video import ArraySource
+
+Variant: TypeAlias = Literal["offline", "tsm"]
+Way: TypeAlias = Callable[[], Array]
+"""Runs all clips and gives their logits (B,K)."""
+
+FOLDERS: Mapping[Variant, str] = {
+    "offline": "Experiments on ActivityNet, FCVID and Mini-Kinetics",
+    "tsm": "Experiments on Sth-Sth and Jester",
+}
+ROUNDS = 5
+SEED = 0
+FIRST_STREAM = 20000
+RESULTS: Mapping[Variant, str] = {
+    "offline": "results/adafocus_v2/official.json",
+    "tsm": "results/adafocus_v2/official_tsm.json",
+}
+CLIP_FRAMES = 48
+"""Of a decoded clip; every frame that either variant samples is another one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both networks of a variant with the same weights, and ours as a bundle."""
+
+    cfg: protocol.Config
+    official: nn.Module
+    network: nn.Module
+    runners: Mapping[str, Runner]
+
+
+# --- the official code, from outside ----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def official_modules(folder: Path, *, absent: tuple[str, ...] = ()) -> Iterator[None]:
+    """Let ``folder``'s modules be imported; both variants have modules of the same names.
+
+    Args:
+        folder: with the code of one variant.
+        absent: modules it imports and, here, never uses.
+    """
+    before = set(sys.modules)
+    for name in absent:
+        sys.modules[name] = types.ModuleType(name)
+        vars(sys.modules[name])["SummaryWriter"] = None
+    sys.path.insert(0, str(folder))
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, module in list(sys.modules.items()):
+            file = getattr(module, "__file__", None) or ""
+            if name in absent or (name not in before and file.startswith(str(folder))):
+                del sys.modules[name]
+        for name in ("ops", "models", "archs"):
+            sys.modules.pop(name, None)
+
+
+def same_tensor(tensor: Tensor, *_: object, **__: object) -> Tensor:
+    """Return ``tensor``: there is no CUDA here."""
+    return tensor
+
+
+def official_offline(folder: Path, cfg: protocol.Config) -> nn.Module:
+    """Return the official network of the offline variant, its weights fresh."""
+    with official_modules(folder):
+        module = importlib.import_module("models.adafocus_v2")
+        for name in ("mobilenet_v2", "resnet50"):
+            setattr(module, name, without_download(getattr(module, name)))
+        args = argparse.Namespace(
+            num_segments=cfg.num_frames,
+            num_classes=cfg.num_classes,
+            dataset="actnet",
+            input_size=cfg.canvas.width,
+            batch_size=1,
+            patch_size=cfg.focus_size,
+            glance_arch="mbv2",
+            dropout=cfg.dropout,
+            fc_dropout=cfg.dropout,
+            stn_hidden_dim=cfg.policy_width,
+        )
+        network: nn.Module = module.AdaFocus(args)
+    return network
+
+
+def official_tsm(folder: Path, cfg: protocol.Config) -> nn.Module:
+    """Return the official network of the TSM variant, its weights fresh."""
+    with official_modules(folder, absent=("tensorboardX",)):
+        module = importlib.import_module("main")
+        args = argparse.Namespace(
+            num_segments=cfg.num_frames,
+            modality="RGB",
+            consensus_type="avg",
+            dropout=cfg.dropout,
+            img_feature_dim=256,
+            no_partialbn=True,
+            pretrain="",
+            shift=True,
+            shift_div=8,
+            shift_place="blockres",
+            tune_from=None,
+            dataset="something",
+            temporal_pool=False,
+            non_local=False,
+            feature_map_channels=cfg.glance_width,
+            patch_size=cfg.focus_size,
+        )
+        network: nn.Module = module.AdaFocus(cfg.num_classes, args)
+    return network
+
+
+def without_download(make: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+    """Return ``make`` without pretrained weights, whatever it is called with."""
+    return lambda pretrained=False: make(pretrained=False)
+
+
+# --- weights and clips ------------------------------------------------------------------------
+
+
+def unit(count: int, stream: int) -> Array:
+    """Return ``count`` numbers in [0, 1): the golden rule's hash of position and stream."""
+    low = np.uint64(2**32 - 1)
+    x = np.arange(count, dtype=np.uint64) + np.uint64(0x9E3779B9 * (stream + 1) % 2**32)
+    x &= low
+    for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97)):
+        x = ((x ^ (x >> np.uint64(shift))) * np.uint64(factor)) & low
+    return (x ^ (x >> np.uint64(15))) / 2.0**32
+
+
+def golden_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Return the state of an official ``network`` as the golden rule fills it.
+
+    As in the golden files, weights of the glance, whose activations are cut at 6, are drawn
+    wider by a factor of the square root of 2.
+    """
+    state = {}
+    stream = FIRST_STREAM
+    for name, tensor in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            state[name] = tensor
+            continue
+        drawn = torch.from_numpy(unit(tensor.numel(), stream)).reshape(tensor.shape)
+        if tensor.ndim > 1:
+            gain = 2**0.5 if name.startswith("global_CNN.") else 1.0
+            values = gain * (3 / tensor[0].numel()) ** 0.5 * (2 * drawn - 1)
+        elif name.endswith("running_var"):
+            values = 0.6 + 0.8 * drawn
+        elif name.endswith("weight"):
+            values = 0.8 + 0.4 * drawn
+        else:
+            values = 0.2 * (2 * drawn - 1)
+        state[name] = values.float()
+        stream += 1
+    return state
+
+
+def clips_of(cfg: protocol.Config, count: int) -> Array:
+    """Return decoded clips uint8 (B,T,3,S,S): coarse blocks and noise, other in every frame."""
+    side = cfg.canvas.width
+    rng = np.random.default_rng(SEED)
+    coarse = rng.integers(0, 256, (count, CLIP_FRAMES, 3, 14, 14))
+    frames = coarse.repeat(side // 14, axis=-1).repeat(side // 14, axis=-2)
+    return np.clip(frames + rng.integers(-40, 41, frames.shape), 0, 255).astype(np.uint8)
+
+
+def sampled(clips: Array, count: int) -> Array:
+    """Return the ``count`` frames (B,count,3,S,S) that a source shows at the segment centres."""
+    indices = [int(t) for t in segment_centres(float(CLIP_FRAMES), count)]
+    return np.ascontiguousarray(clips[:, indices])
+
+
+def pair_of(variant: Variant, checkout: Path, scratch: Path, *, threads: int) -> Pair:
+    """Return both networks of ``variant`` with golden weights, and the runners of ours."""
+    folder = checkout / FOLDERS[variant]
+    if variant == "offline":
+        cfg = protocol.paper()
+        official = official_offline(folder, cfg)
+    else:
+        cfg = protocol.paper_tsm()
+        official = official_tsm(folder, cfg)
+    official.load_state_dict(golden_weights(official))
+    network = make_network(cfg)
+    network.load_state_dict(convert(official.state_dict(), cfg))
+    parts = build(network.eval(), cfg)
+    bundle, _ = export_bundle(
+        scratch / f"{variant}.foveal",
+        system="adafocus_v2",
+        config=cfg,
+        modules=parts,
+        specs=protocol.parts(cfg),
+        class_names=[f"class {i}" for i in range(cfg.num_classes)],
+        licence="Apache-2.0",
+    )
+    tables = {part.name: part.mac_table for part in bundle.manifest.parts}
+    runners: dict[str, Runner] = {
+        "torch": TorchRunner(parts, bundle.specs, tables),
+        "onnx": OnnxRunner(bundle, threads=threads),
+    }
+    for name in bundle.specs:
+        runners["onnx"].load(name)
+    return Pair(cfg, official.eval(), network, runners)
+
+
+# --- the four ways ----------------------------------------------------------------------------
+
+
+def ways_of(pair: Pair, clips: Array) -> dict[str, Way]:
+    """Return each way to the logits of ``clips`` (B,T,3,S,S), the official one first."""
+    cfg = pair.cfg
+    frames = torch.from_numpy(sampled(clips, cfg.num_frames))
+    normal = PixelNorm()
+    if cfg.place == "frame":
+        order = list(protocol.frame_order(cfg.num_frames))
+        inputs = (normal(frames[:, order]).flatten(1, 2),)
+        ours: tuple[Tensor, ...] = (frames,)
+    else:
+        focused = torch.from_numpy(sampled(clips, cfg.num_focus_frames))
+        inputs = tuple(normal(f).flatten(1, 2) for f in (frames, focused))
+        ours = (frames, focused)
+    official = partial(official_logits, pair.official, inputs)
+    ways: dict[str, Way] = {"official": official, "network": partial(our_logits, pair, ours)}
+    return ways | {
+        name: partial(executed_logits, runner, cfg, clips) for name, runner in pair.runners.items()
+    }
+
+
+@torch.no_grad()
+def official_logits(network: nn.Module, inputs: tuple[Tensor, ...]) -> Array:
+    """Return what ``validate`` would judge: of the offline variant, the last prefix."""
+    outputs = network(*inputs)
+    logits: Tensor = outputs[1] if len(outputs) == 4 else outputs[0]
+    return logits.numpy()
+
+
+@torch.no_grad()
+def our_logits(pair: Pair, inputs: tuple[Tensor, ...]) -> Array:
+    """Return the same of our network."""
+    looked: Looked | ShiftLooked = pair.network(*inputs)
+    return (looked.logits[:, -1] if isinstance(looked, Looked) else looked.logits).numpy()
+
+
+def executed_logits(runner: Runner, cfg: protocol.Config, clips: Array) -> Array:
+    """Return log-probabilities of the protocol run to its end: logits but for a constant."""
+    start = partial(protocol.steps, cfg, {})
+    count = len(clips)
+    jobs = [
+        Job(name=str(i), open=partial(ArraySource, clip, fps=1.0), steps=start)
+        for i, clip in enumerate(clips)
+    ]
+    executor = Executor(runner, max_batch=count, max_in_flight=count, fetch_threads=0)
+    found = {o.index: o.answer.probs for o in executor.run(jobs) if isinstance(o, Outcome)}
+    return np.log(np.stack([found[i] for i in range(count)]))
+
+
+# --- measuring --------------------------------------------------------------------------------
+
+
+def differences(ways: Mapping[str, Way]) -> dict[str, float]:
+    """Return each way's largest difference from the official log-probabilities, over their spread.
+
+    Raises:
+        ValueError: a way says something else, so there is nothing to compare.
+    """
+    rows = {name: way() for name, way in ways.items()}
+    logs = {n: r - np.log(np.exp(r).sum(axis=1, keepdims=True)) for n, r in rows.items()}
+    official = logs.pop("official")
+    spread = np.ptp(official)
+    found = {name: float(np.abs(row - official).max() / spread) for name, row in logs.items()}
+    if not max(found.values()) < 1e-3:
+        raise ValueError(f"the networks disagree: {found}")
+    return found
+
+
+def measure(ways: Mapping[str, Way], *, rounds: int) -> dict[str, dict[str, Any]]:
+    """Return times of every way, and for ours the ratio to the official time of the round."""
+    names = list(ways)
+    wall: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
+    for turn in range(rounds + 1):
+        first = turn % len(names)
+        for name in names[first:] + names[:first]:
+            begin, begin_cpu = time.perf_counter(), time.process_time()
+            ways[name]()
+            spent, spent_cpu = time.perf_counter() - begin, time.process_time() - begin_cpu
+            if turn:
+                wall[name].append(spent)
+                cpu[name].append(spent_cpu)
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        rows[name] = {
+            "median_seconds": round(statistics.median(wall[name]), 4),
+            "median_cpu_seconds": round(statistics.median(cpu[name]), 4),
+            "all_seconds": [round(s, 4) for s in wall[name]],
+        }
+        if name != "official":
+            for key, times in (("", wall), ("cpu_", cpu)):
+                pairs = zip(times[name], times["official"], strict=True)
+                ratio = statistics.median(ours / theirs for ours, theirs in pairs)
+                rows[name][f"{key}time_of_official"] = round(ratio, 3)
+    return rows
+
+
+def main() -> None:
+    """Measure a variant and write its result."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--official", type=Path, required=True, help="checkout of its repository")
+    parser.add_argument("--variant", choices=list(FOLDERS), default="offline")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--out", type=Path, help="by default below results/")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    for owner in (Tensor, nn.Module):
+        owner.cuda = same_tensor
+    # The official code leaves align_corners out and asks torchvision for weights the old way.
+    warnings.simplefilter("ignore", UserWarning)
+    measured: dict[str, Any] = {}
+    ratios = []
+    with tempfile.TemporaryDirectory() as folder:
+        pair = pair_of(options.variant, options.official, Path(folder), threads=options.threads)
+        clips = clips_of(pair.cfg, max(options.batches))
+        measured["largest_difference"] = differences(ways_of(pair, clips[:1]))
+        measured["load_average_before"] = list(os.getloadavg())
+        for size in options.batches:
+            rows = measure(ways_of(pair, clips[:size]), rounds=ROUNDS)
+            measured[f"batch_{size}"] = rows
+            shown = {n: r["time_of_official"] for n, r in rows.items() if n != "official"}
+            ratios += shown.values()
+            print(size, rows["official"]["median_seconds"], shown, file=sys.stderr)
+    measured["load_average_after"] = list(os.getloadavg())
+    claim = {
+        "text": "with exits off no way of ours takes longer than the official forward",
+        "holds": max(ratios) <= 1.0,
+    }
+    write_result(
+        options.out or RESULTS[options.variant],
+        title=f"AdaFocusV2 with exits off against the official forward, {options.variant} variant",
+        protocol="benchmarks/official_adafocus_v2.py: golden weights in both, decoded clips, one "
+        f"process, ways in turns, median of {ROUNDS} rounds after a warm-up; official: "
+        "its forward on normalised, ordered tensors; ours from uint8 frames in time order",
+        measured=measured,
+        seeds=[SEED],
+        threads=options.threads,
+        claim=claim if options.variant == "offline" else None,
+    )
+
+
+if __name__ == "__main__":
+    main()
