@@ -37,7 +37,7 @@ from urllib.parse import urlsplit
 import huggingface_hub
 import torch
 from huggingface_hub import constants as hub_constants
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from foveal.backbones.form import ImageBackbone, Published, VideoBackbone
@@ -246,7 +246,9 @@ def _torch_file(url: str) -> Path:
 
 def _download(name: str, where: Published) -> Path:
     """Return a file fetched into the cache it belongs to."""
-    server = hub_constants.ENDPOINT if where.hub is not None else cast(str, where.url)
+    # A mirror of the hub is named as its own client has it named.
+    hub = os.environ.get("HF_ENDPOINT", hub_constants.ENDPOINT).rstrip("/")
+    server = hub if where.hub is not None else cast(str, where.url)
     host = urlsplit(server).hostname
     if where.hub is not None and hub_constants.HF_HUB_OFFLINE:
         raise _absent(name, where, "HF_HUB_OFFLINE forbids downloads")
@@ -254,10 +256,9 @@ def _download(name: str, where: Published) -> Path:
         raise _absent(name, where, f"{host} cannot be reached")
     try:
         if where.hub is not None:
-            return Path(huggingface_hub.hf_hub_download(where.hub, HUB_FILE))
+            return Path(huggingface_hub.hf_hub_download(where.hub, HUB_FILE, endpoint=hub))
         return _fetch(server)
-    # torch.hub reports a wrong hash as a RuntimeError.
-    except (OSError, HfHubHTTPError, RuntimeError) as error:
+    except Exception as error:  # what the clients raise on broken connections shares no base class
         # The hub's own message says only that something happened.
         cause = error.__cause__ or error
         said = (str(cause).strip().splitlines() or [type(cause).__name__])[0]

@@ -14,6 +14,7 @@ import huggingface_hub
 import pytest
 import safetensors.torch
 import torch
+from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from foveal.backbones import (
@@ -69,7 +70,7 @@ def empty_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No wheel, empty caches, no proxy, and a hub that nobody answers for."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.delenv(name, raising=False)
@@ -314,16 +315,10 @@ def server() -> Iterator[Server]:
     made.http.server_close()
 
 
-def point_hub_at(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    template = f"{server.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", server.url)
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-
-
 def test_the_hub_is_asked_once_and_then_its_cache(
     server: Server, weights: Mapping[str, Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point_hub_at(server, monkeypatch)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
     server.files[f"/{HUB}/resolve/main/model.safetensors"] = safetensors.torch.save(dict(weights))
     backbone = create(NAME)
     assert server.asked == []  # building asks for nothing
@@ -338,10 +333,29 @@ def test_the_hub_is_asked_once_and_then_its_cache(
 def test_a_server_without_the_file_is_one_line(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    point_hub_at(server, monkeypatch)
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
     with pytest.raises(PretrainedError, match=r"and downloading failed \(.*404") as refused:
         load_pretrained(create(NAME))
     assert "\n" not in str(refused.value)
+
+
+def test_a_connection_that_breaks_is_one_line(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class BrokenError(Exception):
+        """Of a client's own, as the hub's raises when a body ends too early."""
+
+    def download(*_: object, local_files_only: bool = False, **__: object) -> str:
+        if local_files_only:
+            raise LocalEntryNotFoundError("not there")
+        raise BrokenError("peer closed connection\nand more")
+
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    with pytest.raises(
+        PretrainedError, match=r"downloading failed \(peer closed connection\); give"
+    ):
+        load_pretrained(create(NAME))
 
 
 def torch_file(weights: Mapping[str, Tensor]) -> tuple[str, bytes]:
