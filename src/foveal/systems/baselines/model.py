@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from foveal.backbones import ImageBackbone, conv_stack, create, small_resnet
+from foveal.backbones import ImageBackbone, conv_stack, create
 from foveal.systems.baselines.protocol import Config
 
 
@@ -26,7 +26,11 @@ class Network(nn.Module):
         else:
             backbone = _backbone(cfg)
             width = backbone.num_features
-            pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+            # What tells a class is small in a picture of few pixels; the mean would drown it.
+            few = cfg.network in ("small", "tiny")
+            pool = nn.Sequential(
+                nn.AdaptiveMaxPool2d(1) if few else nn.AdaptiveAvgPool2d(1), nn.Flatten()
+            )
             self.encoder = nn.Sequential()
             self.encoder.add_module("normalise", backbone.pixel_norm())
             self.encoder.add_module("backbone", backbone)
@@ -74,7 +78,7 @@ def build(network: Network, cfg: Config) -> Mapping[str, nn.Module]:
 def _backbone(cfg: Config) -> ImageBackbone:
     match cfg.network:
         case "small":
-            return small_resnet()
+            return conv_stack((3, 16, 32, 64, 96), strides=(2, 2, 2, 1))
         case "tiny":
             return conv_stack((3, 8, 16), strides=(2, 2))
         case "resnet50" | "tf_efficientnet_lite0":

@@ -63,7 +63,7 @@ def paper(*, cfg: Config | None = None) -> Recipe:
 
 
 def small(*, cfg: Config | None = None) -> Recipe:
-    """A residual network of 77,000 weights from scratch, on 96 px: minutes on two CPU cores."""
+    """Four convolutions from scratch, on 96 px: minutes on two CPU cores."""
     cfg = protocol.small() if cfg is None else cfg
     assert isinstance(cfg.canvas, Canvas)  # pictures, not features
     stage = Stage(
@@ -72,7 +72,7 @@ def small(*, cfg: Config | None = None) -> Recipe:
         trains=(Group(prefixes=("",)),),
         optimizer=Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01),
         batch_size=16,
-        steps=400,
+        steps=300,
         warmup_steps=20,
     )
     large, augment = gentle(cfg.canvas)
@@ -81,7 +81,7 @@ def small(*, cfg: Config | None = None) -> Recipe:
         network=partial(Network, cfg),
         stages=(stage,),
         config=cfg,
-        draws=(Draw(num_frames=8, view=large),),
+        draws=(Draw(num_frames=TRAIN_FRAMES, view=large),),
         augment=augment,
     )
 
@@ -109,7 +109,7 @@ def lite(*, cfg: Config | None = None) -> Recipe:
         network=partial(Network, cfg),
         stages=(stage,),
         config=cfg,
-        draws=(Draw(num_frames=3, view=large),),
+        draws=(Draw(num_frames=TRAIN_FRAMES, view=large),),
         augment=augment,
         pretrained={BACKBONE: cfg.network},
     )

@@ -182,7 +182,7 @@ def small(*, num_classes: int = 10, num_frames: int = 8) -> Config:
         num_classes=num_classes,
         student="conv4_shift",
         teacher="conv4_shift",
-        width=24,
+        width=16,
         dropout=0.2,
     )
 

@@ -270,7 +270,7 @@ def tiny(
     return _recipe("tiny", cfg, stages)
 
 
-def small(*, cfg: Config | None = None, steps: int = 400) -> Recipe:
+def small(*, cfg: Config | None = None, steps: int = 200) -> Recipe:
     """Both stages on real clips, eight frames of 48 px taught at 96: minutes on two CPU cores.
 
     Both start fresh, and both shift channels in time.
