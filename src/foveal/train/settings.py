@@ -112,7 +112,10 @@ def configure(
             stages = [f"{stage}.{name}" for stage in by_stage for name in stage_names]
             raise _unknown(key, [*run_names, *stage_names, *names, *stages])
     cfg = decode_config(type(config), config_data, where="--set")
-    recipe = make(cfg=cfg)
+    try:
+        recipe = make(cfg=cfg)
+    except ValueError as error:
+        raise SettingError(str(error), hint="set another value") from error
     notes: list[str] = []
     stages_now = tuple(
         _changed(stage, by_stage[stage.name], num_samples, notes) for stage in recipe.stages
