@@ -25,4 +25,4 @@ for step, batch in enumerate(batches(data.train, stage, seed=0, index=0, steps=r
     optimizer.zero_grad()
     loss["loss"].backward()
     optimizer.step()
-    print(step, float(loss["loss"]))
+    print(step, loss["loss"].item())

@@ -11,11 +11,15 @@ from foveal.dataset import read_dataset
 from foveal.export import export_bundle
 from foveal.systems.ocsampler import model, protocol, recipe
 from foveal.tasks.classification import evaluate
-from foveal.train import fit, make_data, terminal_line
+from foveal.train import configure, fit, make_data, terminal_line
 
 clips, out = read_dataset(sys.argv[1]), Path(sys.argv[2])
-cfg = protocol.tiny(num_classes=len(clips.class_names))
-made = recipe.tiny(cfg=cfg)
+num_classes, num_samples = len(clips.class_names), len(clips.samples["train"])
+wanted = {"steps": 60, "num_frames": 2}
+configured = configure(
+    recipe.tiny, num_classes=num_classes, num_samples=num_samples, settings=wanted
+)
+made, cfg = configured.recipe, configured.recipe.config
 data = make_data(clips, made, protocol)
 result = fit(made, data.train, validation=data.validation, out=out, seed=0, log=terminal_line())
 

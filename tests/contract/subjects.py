@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import importlib
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
@@ -32,10 +31,9 @@ from foveal.systems import index
 from foveal.systems.index import System
 from foveal.types import Array, Canvas, ClipInfo, Look, Plan, Source, Step
 from foveal.video import ArraySource
-from tests.helpers_bundle import write_colour_bundle
 
 WORKING = [row for row in index.ALL if row.status == "working"]
-TRAINED = [row for row in WORKING if row.kind in ("classifier", "training method")]
+TRAINED = [row for row in WORKING if row.kind in ("classifier", "training method", "baseline")]
 NUM_FRAMES, FPS = 12, 4.0
 
 
@@ -49,19 +47,6 @@ def recipe_of(row: System, name: str = "tiny") -> Recipe:
     recipe = getattr(module_of(row, "recipe"), name)()
     assert isinstance(recipe, Recipe)
     return recipe
-
-
-def recipes_of(row: System) -> list[str]:
-    """Return the names of all recipes of a trained system."""
-    module = module_of(row, "recipe")
-    return [
-        name
-        for name, value in vars(module).items()
-        if inspect.isfunction(value)
-        and value.__module__ == module.__name__
-        and value.__annotations__["return"] == "Recipe"
-        and not name.startswith("_")
-    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,10 +87,7 @@ def make_subject(row: System, folder: Path) -> Subject:
             with torch.device("meta"):
                 modules = module_of(row, "model").build(cfg)
             return Subject(row=row, cfg=cfg, bundle=bundle, network=None, modules=modules)
-        case "baseline":
-            bundle = write_colour_bundle(folder / f"{row.name}.foveal")
-            return Subject(row=row, cfg=decoded_config(row, bundle), bundle=bundle, network=None)
-        case "classifier" | "training method":
+        case "classifier" | "training method" | "baseline":
             return _exported(row, folder)
     raise AssertionError(f"say here how a {row.kind} is made ready")
 
@@ -154,6 +136,11 @@ def _lively(row: System) -> nn.Module:
         for _ in range(20):
             network.train()(frames)
     return network.eval()
+
+
+def recipes_of(row: System) -> dict[str, Callable[..., Recipe]]:
+    """Return the table of the recipes that a trained system can be asked for."""
+    return dict(module_of(row, "recipe").RECIPES)
 
 
 # --- clips ------------------------------------------------------------------------------------

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from foveal.backbones import ImageBackbone, VideoBackbone
-from foveal.recipe import Stage, StepContext
+from foveal.recipe import Recipe, Stage, StepContext
 from foveal.train import load_weights, make_optimizer, save_weights, set_modes
+from foveal.train.data import stack
+from foveal.train.project import planned_times
+from foveal.types import Canvas, ClipInfo
 from tests.contract.subjects import (
     TRAINED,
     clips,
+    frames_of,
     lively,
     logits_of,
     module_of,
@@ -24,6 +30,11 @@ from tests.contract.subjects import (
 
 BATCH = 4
 SYSTEMS = pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
+RECIPES = pytest.mark.parametrize(
+    ("row", "name"),
+    [(row, name) for row in TRAINED for name in recipes_of(row)],
+    ids=lambda value: value if isinstance(value, str) else value.name,
+)
 STAGES = pytest.mark.parametrize(
     ("row", "stage"),
     [(row, stage) for row in TRAINED for stage in recipe_of(row).stages],
@@ -47,13 +58,101 @@ def named(stage: Stage, network: nn.Module) -> set[str]:
 
 
 @SYSTEMS
-@pytest.mark.parametrize("name", ["tiny", "paper"])
+def test_the_table_has_the_recipes_that_every_system_has(row) -> None:
+    assert {"paper", "small", "tiny"} <= set(recipes_of(row))
+
+
+@RECIPES
 def test_recipes_build_without_memory(row, name) -> None:
+    recipe = recipes_of(row)[name]()
+    assert recipe.name == name
+    assert isinstance(recipe.config, module_of(row, "protocol").Config)
     with torch.device("meta"):
-        network = recipe_of(row, name).network()
+        network = recipe.network()
     parameters = list(network.parameters())
     assert parameters
     assert all(parameter.is_meta for parameter in parameters)
+    for stage in recipe.stages:
+        assert named(stage, network)
+
+
+@RECIPES
+def test_a_recipe_is_made_for_any_number_of_classes(row, name) -> None:
+    make = recipes_of(row)[name]
+    config = replace(make().config, num_classes=7)
+    recipe = make(cfg=config)
+    assert recipe.config == config
+    with torch.device("meta"):
+        ours, theirs = recipe.network().state_dict(), make().network().state_dict()
+    changed = {key for key in ours if ours[key].shape != theirs[key].shape}
+    assert changed
+    assert all(7 in ours[key].shape for key in changed)
+
+
+@RECIPES
+def test_what_is_drawn_fits_what_is_planned(row, name) -> None:
+    """As many frames, of which the network takes any number where it looks at each alone."""
+    recipe, protocol = recipes_of(row)[name](), module_of(row, "protocol")
+    config: Any = recipe.config
+    clip = ClipInfo(name="clip", duration_seconds=60.0, num_frames=1500, fps=25.0)
+    planned = len(planned_times(protocol.steps, config, clip))
+    drawn = sum(draw.num_frames for draw in recipe.draws)
+    assert drawn == planned or (row.kind == "baseline" and 0 < drawn <= planned)
+    assert all(isinstance(draw.view, type(config.canvas)) for draw in recipe.draws)
+    assert len({draw.name for draw in recipe.draws}) == len(recipe.draws)
+    assert "frames" not in recipe.judged
+
+
+def drawn_batch(recipe: Recipe, num_classes: int) -> dict[str, Tensor]:
+    """Return two made-up clips as the recipe draws and changes them."""
+    generator = torch.Generator().manual_seed(0)
+    samples = []
+    for i in range(2):
+        sample = {
+            draw.name: torch.from_numpy(frames_of(i, draw.view, num_frames=draw.num_frames))
+            for draw in recipe.draws
+            if isinstance(draw.view, Canvas)
+        }
+        sample["label"] = torch.tensor(i % num_classes)
+        samples.append(sample if recipe.augment is None else recipe.augment(sample, generator))
+    return stack(samples)
+
+
+@SYSTEMS
+@pytest.mark.parametrize("name", ["tiny", "small"])
+def test_what_is_drawn_is_what_the_losses_take(row, name) -> None:
+    recipe = recipe_of(row, name)
+    config: Any = recipe.config
+    batch = drawn_batch(recipe, config.num_classes)
+    assert all(t.dtype == torch.uint8 for key, t in batch.items() if key != "label")
+    torch.manual_seed(0)
+    network = recipe.network()
+    for stage in recipe.stages:
+        make_optimizer(network, stage)
+        set_modes(network, stage)
+        context = StepContext(progress=0.5, generator=torch.Generator().manual_seed(0))
+        values = stage.loss(network, batch, context)
+        assert all(torch.isfinite(value) for value in values.values())
+
+
+@SYSTEMS
+def test_every_stage_can_be_judged(row) -> None:
+    """On the pictures the protocol plans, on the canvas and through what else is named."""
+    recipe, network = recipe_of(row), lively(row)
+    config: Any = recipe.config
+    batch = {"frames": frames_for(row), "label": torch.zeros(BATCH, dtype=torch.int64)}
+    for name, view in recipe.judged.items():
+        assert isinstance(view, Canvas)
+        num = batch["frames"].shape[1]
+        pictures = [torch.from_numpy(frames_of(i, view, num_frames=num)) for i in range(BATCH)]
+        batch[name] = torch.stack(pictures)
+    for stage in recipe.stages:
+        with torch.no_grad():
+            logits = stage.judge(network, batch)
+        assert logits.shape == (BATCH, config.num_classes)
+        assert torch.isfinite(logits).all()
+    last = logits_of(network, batch["frames"])[:, -1]
+    assert torch.equal(logits, last)  # the last stage is judged by what the system will answer
 
 
 @pytest.mark.parametrize(

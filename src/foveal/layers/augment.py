@@ -137,7 +137,13 @@ def gentle(canvas: Canvas) -> tuple[Canvas, Chain]:
 
     At least 55 % of the larger picture is cut out, nearly in its own shape, mirrored half of the
     time and shown in another light.
+
+    Raises:
+        ValueError: the canvas is no square.
     """
+    if canvas.height != canvas.width:
+        size = f"{canvas.width} x {canvas.height} px"
+        raise ValueError(f"pictures of {size} cannot be cut at random, only square ones can")
     large = replace(
         canvas,
         height=canvas.height * 7 // 6,

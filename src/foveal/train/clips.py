@@ -146,20 +146,20 @@ class ClipData:
     def _pictures(
         self, index: int, one: Sample, drawn: torch.Generator
     ) -> Mapping[str, torch.Tensor]:
+        wanted: tuple[Wanted, ...] | None = None
         if self.cache is not None and self.kind == "video":
-            found = self._cached(index, one, drawn, self.cache)
+            wanted = self._wanted(self._info(index, one), drawn)
+            found = _stored(one, wanted, self.cache)
             if found is not None:
                 return found
         source = open_sample(one, kind=self.kind, threads=1)
         try:
-            return _look(source, self._wanted(source.info, drawn))
+            return _look(source, wanted or self._wanted(source.info, drawn))
         finally:
             source.close()
 
-    def _cached(
-        self, index: int, one: Sample, drawn: torch.Generator, cache: FrameCache
-    ) -> Mapping[str, torch.Tensor] | None:
-        """Return what is wanted from stored frames; nothing where frames cannot be stored."""
+    def _info(self, index: int, one: Sample) -> ClipInfo:
+        """Return what is known of a clip, which is opened for that once."""
         info = self._infos.get(index)
         if info is None:
             source = open_sample(one, kind=self.kind, threads=1)
@@ -168,15 +168,7 @@ class ClipData:
             finally:
                 source.close()
             self._infos[index] = info
-        pictures: dict[str, torch.Tensor] = {}
-        for want in self._wanted(info, drawn):
-            assert isinstance(want.view, Canvas)  # a video holds no stored features
-            stretch = (one.start_seconds, one.end_seconds)
-            frames = cache.frames(one.path, want.view, stretch=stretch)
-            if frames is None:
-                return None
-            pictures[want.name] = torch.from_numpy(frames.at(np.array(want.times)))
-        return pictures
+        return info
 
     def _wanted(self, info: ClipInfo, drawn: torch.Generator) -> tuple[Wanted, ...]:
         if self.planned is not None:
@@ -199,6 +191,20 @@ def drawn_times(
     offsets = torch.rand(num_frames, generator=drawn, dtype=torch.float64).numpy() - 0.5
     centres = np.array(segment_centres(duration_seconds, num_frames))
     return tuple(float(t) for t in centres + offsets * duration_seconds / num_frames)
+
+
+def _stored(
+    one: Sample, wanted: Sequence[Wanted], cache: FrameCache
+) -> Mapping[str, torch.Tensor] | None:
+    """Return what is wanted from stored frames; nothing where frames cannot be stored."""
+    pictures: dict[str, torch.Tensor] = {}
+    for want in wanted:
+        assert isinstance(want.view, Canvas)  # a video holds no stored features
+        frames = cache.frames(one.path, want.view, stretch=(one.start_seconds, one.end_seconds))
+        if frames is None:
+            return None
+        pictures[want.name] = torch.from_numpy(frames.at(np.array(want.times)))
+    return pictures
 
 
 def _look(source: Source, wanted: Sequence[Wanted]) -> Mapping[str, torch.Tensor]:

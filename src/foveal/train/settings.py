@@ -56,6 +56,7 @@ class Configured:
     notes: tuple[str, ...]
 
 
+AS_USUAL = Running()
 _OPTIMIZER = ("lr", "momentum", "weight_decay")
 
 
@@ -65,7 +66,7 @@ def configure(
     num_classes: int,
     num_samples: int,
     settings: Mapping[str, Any],
-    running: Running,
+    running: Running = AS_USUAL,
     base: Mapping[str, Any] = {},
 ) -> Configured:
     """Return the recipe that ``make`` makes, for ``num_classes`` and as ``settings`` say.
@@ -112,7 +113,10 @@ def configure(
             stages = [f"{stage}.{name}" for stage in by_stage for name in stage_names]
             raise _unknown(key, [*run_names, *stage_names, *names, *stages])
     cfg = decode_config(type(config), config_data, where="--set")
-    recipe = make(cfg=cfg)
+    try:
+        recipe = make(cfg=cfg)
+    except ValueError as error:
+        raise SettingError(str(error), hint="set another value") from error
     notes: list[str] = []
     stages_now = tuple(
         _changed(stage, by_stage[stage.name], num_samples, notes) for stage in recipe.stages

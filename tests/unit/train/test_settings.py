@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from foveal.bundle import ConfigError
-from foveal.recipe import Recipe
+from foveal.recipe import Optimizer, Recipe
 from foveal.systems.baselines import recipe as baselines
-from foveal.systems.ocsampler import recipe as ocsampler
 from foveal.train import Configured, Running, SettingError, configure
 
 
@@ -35,6 +35,15 @@ def configured(
 def only(recipe: Recipe) -> Any:
     (stage,) = recipe.stages
     return stage
+
+
+def two_stages(*, cfg: Any = None) -> Recipe:
+    """Return the recipe `tiny` with a second stage, by another rule and in other batches."""
+    plain = baselines.tiny(cfg=cfg)
+    first = only(plain)
+    rule = Optimizer(kind="sgd", lr=0.02)
+    second = replace(first, name="second", optimizer=rule, batch_size=40)
+    return replace(plain, stages=(first, second))
 
 
 def test_without_settings_it_is_the_recipe_for_these_classes() -> None:
@@ -86,13 +95,13 @@ def test_every_setting_of_a_stage_reaches_it(name: str, value: object) -> None:
 
 
 def test_one_stage_of_several() -> None:
-    plain = ocsampler.tiny().stages
+    plain = two_stages().stages
     names = [stage.name for stage in plain]
     for order in (1, -1):
         settings = dict([("steps", 11), (f"{names[1]}.steps", 22)][::order])
-        found = configured(settings, make=ocsampler.tiny).recipe.stages
+        found = configured(settings, make=two_stages).recipe.stages
         assert [stage.steps for stage in found] == [11, 22]
-    lone = configured({f"{names[0]}.lr": 0.5}, make=ocsampler.tiny).recipe.stages
+    lone = configured({f"{names[0]}.lr": 0.5}, make=two_stages).recipe.stages
     assert lone[0].optimizer.lr == 0.5
     assert lone[1] == plain[1]
 
@@ -101,19 +110,19 @@ def test_one_stage_of_several() -> None:
 
 
 def test_another_batch_size_is_another_learning_rate_and_is_said() -> None:
-    """By the square root for Adam, in proportion for SGD (ocsampler's second stage)."""
-    before = [stage.optimizer for stage in ocsampler.tiny().stages]
-    sizes = [stage.batch_size for stage in ocsampler.tiny().stages]
-    assert [rule.kind for rule in before] == ["adam", "sgd"]
-    found = configured({"batch_size": 10}, make=ocsampler.tiny)
+    """By the square root for Adam, in proportion for SGD."""
+    before = [stage.optimizer for stage in two_stages().stages]
+    sizes = [stage.batch_size for stage in two_stages().stages]
+    assert [rule.kind for rule in before] == ["adamw", "sgd"]
+    found = configured({"batch_size": 10}, make=two_stages)
     rates = [stage.optimizer.lr for stage in found.recipe.stages]
     assert rates[0] == pytest.approx(before[0].lr * (10 / sizes[0]) ** 0.5)
     assert rates[1] == pytest.approx(before[1].lr * 10 / sizes[1])
     assert len(found.notes) == 2
-    assert f"batch size {sizes[0]} -> 10, so learning rate 0.002 -> 0.0007" in found.notes[0]
+    assert f"batch size {sizes[0]} -> 10, so learning rate 0.003 -> 0.00335" in found.notes[0]
     assert found.notes[0].endswith("(by its square root)")
     assert found.notes[1].endswith("(in proportion)")
-    kept = configured({"batch_size": 10, "lr": 0.3}, make=ocsampler.tiny)
+    kept = configured({"batch_size": 10, "lr": 0.3}, make=two_stages)
     assert [stage.optimizer.lr for stage in kept.recipe.stages] == [0.3, 0.3]
     assert kept.notes == ()
 
@@ -134,6 +143,11 @@ def test_what_follows_from_the_data_is_set_before_the_user_speaks() -> None:
     assert found.recipe.config.feature_width == 33  # type: ignore[attr-defined]
     assert found.recipe.network().head.in_features == 33
     assert found.recipe.draws[0].view.name == "mine"  # type: ignore[union-attr]
+
+
+def test_what_a_recipe_cannot_do_is_one_line() -> None:
+    with pytest.raises(SettingError, match=r"96 x 48 px cannot be .*; set another"):
+        configured({"canvas.height": 48}, make=baselines.small)
 
 
 # --- slips ------------------------------------------------------------------------------------

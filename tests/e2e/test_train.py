@@ -1,0 +1,309 @@
+"""``foveal train`` from a folder of clips to a bundle that runs, and what it says of slips."""
+
+from __future__ import annotations
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+from safetensors.numpy import load_file
+
+from foveal.cli import app
+from foveal.cli.app import main
+from foveal.dataset import Format, Sample, read_dataset
+from foveal.systems import index
+from foveal.train.project import trainable
+from tests.e2e.conftest import environment, records
+from tests.helpers_bundle import COLOURS, write_clip
+
+Capture = pytest.CaptureFixture[str]
+ROOT = Path(__file__).parents[2]
+QUICK = ("--set", "steps=4", "--set", "batch_size=4", "--set", "workers=0", "--set", "device=cpu")
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Eight clips of each colour, no two alike."""
+    folder = tmp_path_factory.mktemp("data") / "colours"
+    chance = np.random.default_rng(0)
+    for name, colour in COLOURS.items():
+        for i in range(8):
+            shades = [tuple(np.clip(colour + chance.integers(-20, 20, 3), 0, 255))] * 2
+            write_clip(folder / name / f"{i}.mp4", shades, frames_each=4)  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp() / "frames"))
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_formats_are_those_of_the_dataset() -> None:
+    assert get_args(Format) == app.FORMATS
+
+
+# --- from clips to a bundle -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("row", trainable(), ids=lambda row: row.name)
+def test_every_system_leaves_a_bundle_that_runs(
+    row: index.System, clips: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    """What it says of the test split is what `foveal recognize` finds there."""
+    out = tmp_path / "run"
+    command = ["train", str(clips), "--system", row.name, "--recipe", "tiny", "--out", str(out)]
+    assert main([*command, *QUICK]) == 0
+    captured = capsys.readouterr()
+    assert f"system {row.name}, recipe tiny: asked for" in captured.err
+    assert "3 classes; 18 to learn from, 3 to choose by, 3 to judge by" in captured.err
+    told = json.loads((out / "result.json").read_text())
+    assert told["system"] == row.name
+    assert told["data"]["class_names"] == sorted(COLOURS)
+    test = read_dataset(clips).samples["test"]
+    right = count_right(out / "model.foveal", test, capsys)
+    assert told["test"]["num_clips"] == len(test) == 3
+    assert told["test"]["accuracy"] == right / len(test)
+    assert told["validation"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
+    assert f"of {len(test)} clips right" in captured.out
+    assert "Try it: foveal recognize FILE --model" in captured.out
+    assert not (out / "bad.jsonl").exists()
+
+
+def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> int:
+    """Return how often the label that the command prints is that of the clip's folder."""
+    paths = [sample.path for sample in samples]
+    assert main(["recognize", *paths, "--model", str(bundle), "--json"]) == 0
+    found = records(capsys.readouterr().out)
+    assert set(found) == set(paths)
+    return sum(found[path]["predictions"][0]["label"] == Path(path).parent.name for path in paths)
+
+
+# --- stopped by force -------------------------------------------------------------------------
+
+DIES = """
+import os, signal, sys
+import torch
+from foveal.cli.app import main
+
+where, left = sys.argv[1], [int(sys.argv[2])]
+
+def count():
+    left[0] -= 1
+    if left[0] == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def as_it_writes(event, arguments):
+    if event == "os.rename" and str(arguments[1]).endswith("checkpoint.json"):
+        count()
+
+def as_it_steps(optimizer, arguments, options):
+    count()
+
+if where == "writes":
+    sys.addaudithook(as_it_writes)
+else:
+    torch.optim.optimizer.register_optimizer_step_pre_hook(as_it_steps)
+torch.set_num_threads(1)
+raise SystemExit(main(sys.argv[3:]))
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Long:
+    """A run of some length: how it is started."""
+
+    clips: Path
+
+    def command(self, out: Path, *, workers: int, resume: bool = False) -> list[str]:
+        settings = (
+            "steps=40", "batch_size=4", "checkpoint_steps=3", "validations=8", "ema_decay=0.8",
+            "device=cpu", f"workers={workers}",
+        )  # fmt: skip
+        return [
+            *("train", str(self.clips), "--system", "baselines", "--recipe", "tiny"),
+            *("--out", str(out), *(word for one in settings for word in ("--set", one))),
+            *(("--resume",) if resume else ()),
+        ]
+
+
+def state(out: Path) -> tuple[int, int]:
+    told = json.loads((out / "checkpoint.json").read_text())
+    return told["stage"], told["step"]
+
+
+def numbers(out: Path) -> list[list[str]]:
+    """Return what ``metrics.csv`` has, but for the clock."""
+    with (out / "metrics.csv").open(newline="") as file:
+        return [row for row in csv.reader(file) if row[3] not in ("ms_per_step", "data_wait")]
+
+
+def test_a_run_killed_twice_goes_on_exactly(clips: Path, tmp_path: Path, capsys: Capture) -> None:
+    """By SIGKILL: as a checkpoint is put in its place, and in the middle of a step."""
+    run, whole, out = Long(clips=clips), tmp_path / "whole", tmp_path / "killed"
+    assert main(run.command(whole, workers=0)) == 0
+    for resume, where, number in ((False, "writes", 4), (True, "steps", 11)):
+        command = run.command(out, workers=1, resume=resume)
+        with (tmp_path / "said").open("w") as said:  # a worker may hold on to a pipe
+            done = subprocess.run(
+                [sys.executable, "-c", DIES, where, str(number), *command],
+                stdout=said,
+                stderr=said,
+                env=environment({"OMP_NUM_THREADS": "1"}),
+                timeout=120,
+                check=False,
+            )
+        assert done.returncode == -signal.SIGKILL, (tmp_path / "said").read_text()
+        assert not (out / "model.foveal").exists()
+        assert state(out) == ((0, 6) if where == "writes" else (0, 15))
+    assert main(run.command(out, workers=0, resume=True)) == 0
+    capsys.readouterr()
+    assert (out / "history.jsonl").read_bytes() == (whole / "history.jsonl").read_bytes()
+    assert numbers(out) == numbers(whole)
+    for name in ("classifier.safetensors", "classifier.last.safetensors"):
+        ours, theirs = load_file(out / name), load_file(whole / name)
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[key], theirs[key]) for key in theirs)
+    verdicts = [json.loads((folder / "result.json").read_text()) for folder in (out, whole)]
+    for verdict in verdicts:
+        verdict.pop("minutes")
+        verdict["test"].pop("ms_per_clip")
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0]["test"]["accuracy"] > 0.8  # it learned, so the weights say something
+
+
+# --- what is refused --------------------------------------------------------------------------
+
+
+def spoilt(clips: Path, folder: Path, num: int) -> Path:
+    """Return a copy of the clips in which ``num`` are no videos."""
+    for i, path in enumerate(sorted(clips.glob("*/*.mp4"))):
+        target = folder / path.parent.name / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(path.read_bytes() if i >= num else b"no video" * 30 + bytes([i]))
+    return folder
+
+
+def test_broken_videos_are_said_and_listed(clips: Path, tmp_path: Path, capsys: Capture) -> None:
+    data, out = spoilt(clips, tmp_path / "data", 3), tmp_path / "run"
+    more = ("--set", "epochs=6", "--set", "batch_size=4", "--set", "workers=0", "--cache", "0")
+    command = ("train", str(data), "--system", "baselines", "--recipe", "tiny", "--out", str(out))
+    assert main([*command, *more, "--set", "max_bad_share=0.5"]) == 0
+    err = capsys.readouterr().err
+    rows = [json.loads(line) for line in (out / "bad.jsonl").read_text().splitlines()]
+    assert 1 <= len(rows) <= 3
+    assert err.count("another clip takes its place\n") == len(rows)
+    assert {row["kind"] for row in rows} == {"not_video"}
+    other = tmp_path / "other"
+    assert main([*command[:-1], str(other), *more, "--set", "max_bad_share=0"]) == 2
+    *_, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("foveal: 1 of 21 clips cannot be read (5%, the limit is 0%); ")
+    assert not (other / "model.foveal").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--system", "baseline"), "no system 'baseline'; did you mean 'baselines'?"),
+        (("--system", "xyz"), "no system 'xyz'; there are "),
+        (("--system", "tagger"), "tagger cannot be trained here yet; "),
+        (("--system", "baselines", "--recipe", "smal"), "no recipe 'smal'; did you mean 'small'?"),
+        (("--recipe", "xyz"), "has no recipe 'xyz'; there are "),
+        (("--set", "bach_size=3"), "no setting 'bach_size'; did you mean batch_size"),
+        (("--set", "lr=fast"), "--set "),
+        (("--set", "lr"), "--set lr: no value; write --set NAME=VALUE"),
+        (("--set", "steps=1", "--set", "epochs=1"), "steps and epochs are both set"),
+        (("--system", "baselines", "--recipe", "tiny", "--pretrained"), "leave --pretrained out"),
+        (("--format", "csv"), "colours"),
+    ],
+)
+def test_a_slip_is_one_line_and_exit_code_two(
+    clips: Path, tmp_path: Path, capsys: Capture, words: tuple[str, ...], message: str
+) -> None:
+    out = tmp_path / "run"
+    assert main(["train", str(clips), "--out", str(out), *words]) == 2
+    captured = capsys.readouterr()
+    complaint = [line for line in captured.err.splitlines() if line.startswith("foveal: ")]
+    assert len(complaint) == 1
+    assert captured.err.endswith(complaint[0] + "\n")
+    assert message in complaint[0]
+    assert captured.out == ""
+    assert not out.exists()
+
+
+def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["train", str(tmp_path / "nowhere")]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "nowhere: no such file or folder; " in captured.err
+
+
+def test_a_folder_with_a_run_is_left_alone_unless_it_goes_on(
+    clips: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "run"
+    command = ("train", str(clips), "--system", "baselines", "--recipe", "tiny", "--out", str(out))
+    assert main([*command, *QUICK]) == 0
+    before = {f.name: f.read_bytes() for f in out.iterdir()}
+    capsys.readouterr()
+    assert main([*command, *QUICK]) == 2
+    assert {f.name: f.read_bytes() for f in out.iterdir()} == before
+    assert f"{out} holds a run already; resume it, or choose another folder" in (
+        capsys.readouterr().err
+    )
+    assert main([*command, *QUICK, "--set", "lr=0.5", "--resume"]) == 2
+    assert "holds a run with another stages" in capsys.readouterr().err
+    assert main([*command, *QUICK, "--resume"]) == 0
+    assert (out / "history.jsonl").read_bytes() == before["history.jsonl"]
+
+
+def test_without_pytorch_one_line_says_what_to_install(clips: Path) -> None:
+    code = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(ROOT / 'scripts')!r})\n"
+        "from check_light import Blocker, lint_settings\n"
+        "sys.meta_path.insert(0, Blocker(lint_settings()[1]))\n"
+        "from foveal.cli.app import main\n"
+        f"raise SystemExit(main(['train', {str(clips)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "which the light install lacks; pip install 'foveal[train]'" in done.stderr
+
+
+@pytest.mark.slow
+def test_two_processes_speak_with_one_voice(clips: Path, tmp_path: Path) -> None:
+    data, out = spoilt(clips, tmp_path / "data", 2), tmp_path / "run"
+    launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    words = ("--system", "baselines", "--recipe", "tiny", "--out", str(out), *QUICK)
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "foveal", "train", str(data), *words,
+         "--set", "max_bad_share=0.5"],
+        env={**environment({"OMP_NUM_THREADS": "1"})},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("3 classes; ") == 1
+    assert done.stdout.count("Try it: ") == 1
+    rows = [json.loads(line) for line in (out / "bad.jsonl").read_text().splitlines()]
+    assert len({row["path"] for row in rows}) == len(rows) == done.stderr.count("takes its place")
