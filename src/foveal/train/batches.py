@@ -11,6 +11,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from foveal.recipe import Batch, Stage
+from foveal.train.checkpoint import TrainError
 from foveal.train.data import Data, Trouble
 from foveal.types import Array, FovealError
 
@@ -105,7 +106,25 @@ def batches(
         collate_fn=_as_it_is,
         prefetch_factor=2 if workers else None,
     )
-    return iter(loader)
+    return _watched(iter(loader))
+
+
+def _watched(made: Iterator[Made]) -> Iterator[Made]:
+    """Pass batches on; a worker that the system ended is one clear error."""
+    while True:
+        try:
+            item = next(made, None)
+        except RuntimeError as error:
+            if "worker" not in str(error) or "Traceback" in str(error):
+                raise
+            raise TrainError(
+                f"a process that makes batches died ({' '.join(str(error).split())})",
+                hint="foveal doctor finds files that crash a decoder; too little memory does it "
+                "too: try --set workers=0",
+            ) from error
+        if item is None:
+            return
+        yield item
 
 
 def _as_it_is(made: Any) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.types import Array, Canvas, Look, Plan
+from foveal.types import Array, Canvas, FovealError, Look, Plan
 from foveal.video import FileSource, MissingError, frame_seconds
 from foveal.video.errors import shown
 from foveal.video.timeline import TOLERANCE_SECONDS
@@ -30,6 +31,12 @@ _CHUNK = 32
 
 Stretch: TypeAlias = tuple[float | None, float | None]
 """Seconds of the file from which and up to which it is shown; None: its beginning and end."""
+
+
+class CacheError(FovealError):
+    """Frames cannot be kept where they should be."""
+
+    kind = "cache"
 
 
 def default_cache() -> Path:
@@ -117,7 +124,6 @@ class FrameCache:
         finally:
             source.close()
         begin = stretch[0] or 0.0
-        self.folder.mkdir(parents=True, exist_ok=True)
         self._write(self._seconds(name), np.array(seconds) - begin)
         self._write(self._pictures(name), np.stack(pictures))
         return self._load(name)
@@ -144,11 +150,18 @@ class FrameCache:
     def _write(self, path: Path, array: Array) -> None:
         part = path.with_name(f".{path.name}.{os.getpid()}")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
             with part.open("wb") as file:
                 np.save(file, array)
             part.replace(path)
+        except OSError as error:
+            raise CacheError(
+                f"{shown(str(self.folder))}: frames cannot be kept there ({error.strerror})",
+                hint="make room, name another place with XDG_CACHE_HOME, or keep none: --cache 0",
+            ) from error
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # the error above says it
+                part.unlink(missing_ok=True)
 
 
 def _within(times: tuple[float, ...], stretch: Stretch) -> tuple[float, ...]:

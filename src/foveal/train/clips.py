@@ -12,7 +12,7 @@ import torch
 from foveal.dataset import Kind, Sample, open_sample
 from foveal.recipe import Augment, Batch, Draw
 from foveal.sampling.choose import segment_centres
-from foveal.train.cache import FrameCache
+from foveal.train.cache import CacheError, FrameCache
 from foveal.train.checkpoint import TrainError
 from foveal.train.data import Trouble, stack
 from foveal.types import Array, Canvas, ClipInfo, Features, FovealError, Look, Plan, Source
@@ -134,6 +134,8 @@ class ClipData:
         drawn = torch.Generator().manual_seed(seed)
         try:
             pictures = self._pictures(index, one, drawn)
+        except CacheError:
+            raise  # nothing is wrong with the clip
         except FovealError as error:
             self._broken.add(index)
             self._troubles.append(
