@@ -68,6 +68,11 @@ class Video:
         """Class folder and file name."""
         return f"{self.file.parent.name}/{self.file.name}"
 
+    @property
+    def action(self) -> slice:
+        """The pictures that show the action."""
+        return slice(round(self.start_seconds * self.fps), round(self.end_seconds * self.fps))
+
     def shows_action(self, seconds: float) -> bool:
         """Return whether the frame on display at ``seconds`` is one of the action's."""
         return self.start_seconds <= seconds < self.end_seconds
@@ -131,11 +136,13 @@ class TrainingVideos:
     Args:
         videos: to learn from.
         num_frames: T.
+        trimmed: share of the clips that are drawn from the action alone.
     """
 
-    def __init__(self, videos: Sequence[Video], *, num_frames: int) -> None:
+    def __init__(self, videos: Sequence[Video], *, num_frames: int, trimmed: float = 0.0) -> None:
         self.videos = list(videos)
         self.num_frames = num_frames
+        self.trimmed = trimmed
 
     def __len__(self) -> int:
         return len(self.videos)
@@ -146,8 +153,11 @@ class TrainingVideos:
         drawn = torch.rand(len(chosen), self.num_frames, generator=generator).numpy()
         clips = []
         for video, offsets in zip(chosen, drawn, strict=True):
-            places = (np.arange(self.num_frames) + offsets) * len(video.pictures) / self.num_frames
-            frames = video.pictures[places.astype(np.int64).clip(0, len(video.pictures) - 1)]
+            pictures = video.pictures
+            if self.trimmed and torch.rand((), generator=generator) < self.trimmed:
+                pictures = pictures[video.action]
+            places = (np.arange(self.num_frames) + offsets) * len(pictures) / self.num_frames
+            frames = pictures[places.astype(np.int64).clip(0, len(pictures) - 1)]
             clips.append(_changed(torch.from_numpy(frames), generator))
         labels = torch.tensor([video.label for video in chosen])
         return {"frames": torch.stack(clips), "label": labels}
