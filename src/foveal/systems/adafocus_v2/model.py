@@ -22,9 +22,9 @@ RESNET_GLANCE_PX = 96
 CPU_ROWS = 8
 """Activations of many more, at paper size, do not stay near the caches."""
 
-GLANCE_LAYERS = {"small": ((3, 16, 32, 32), (1, 2, 1)), "tiny": ((3, 8, 16, 16), (1, 2, 1))}
+GLANCE_LAYERS = {"small": ((3, 8, 16, 16), (1, 2, 1)), "tiny": ((3, 8, 16, 16), (1, 2, 1))}
 FOCUS_LAYERS = {
-    "small": ((3, 24, 48, 96, 128), (2, 2, 2, 1)),
+    "small": ((3, 16, 32, 64, 96), (2, 2, 2, 1)),
     "tiny": ((3, 24, 48, 64), (1, 2, 2)),
 }
 """Channels and strides of the encoders that are a few convolutions."""

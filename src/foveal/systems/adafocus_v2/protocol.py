@@ -29,11 +29,11 @@ FocusNet: TypeAlias = Literal["resnet50", "small", "tiny"]
 GLANCE_WIDTH: Mapping[GlanceNet, int] = {
     "mobilenetv2": 1280,
     "resnet50": 2048,
-    "small": 32,
+    "small": 16,
     "tiny": 16,
 }
-FOCUS_WIDTH: Mapping[FocusNet, int] = {"resnet50": 2048, "small": 128, "tiny": 64}
-POOLED_GLANCE_PX: Mapping[GlanceNet, int] = {"small": 24, "tiny": 16}
+FOCUS_WIDTH: Mapping[FocusNet, int] = {"resnet50": 2048, "small": 96, "tiny": 64}
+POOLED_GLANCE_PX: Mapping[GlanceNet, int] = {"small": 32, "tiny": 16}
 """Side of the pictures the small glances see, averages of blocks of pixels of the canvas."""
 
 
