@@ -100,6 +100,7 @@ def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> i
 DIES = """
 import os, signal, sys
 import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from foveal.cli.app import main
 
 where, left = sys.argv[1], [int(sys.argv[2])]
@@ -119,7 +120,7 @@ def as_it_steps(optimizer, arguments, options):
 if where == "writes":
     sys.addaudithook(as_it_writes)
 else:
-    torch.optim.optimizer.register_optimizer_step_pre_hook(as_it_steps)
+    register_optimizer_step_pre_hook(as_it_steps)
 torch.set_num_threads(1)
 raise SystemExit(main(sys.argv[3:]))
 """
