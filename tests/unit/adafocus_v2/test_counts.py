@@ -194,7 +194,7 @@ def test_the_small_networks_train_all_parts_and_square_is_cheaper_than_frame():
     context = StepContext(progress=0.0, generator=torch.Generator().manual_seed(0))
     whole = {"glance", "focus", "classifier"}
     reached = []
-    for stage in recipe.small(num_classes=8).stages:
+    for stage in recipe.small(cfg=cfg).stages:
         network.zero_grad()
         stage.loss(network, batch, context)["loss"].backward()
         named = network.named_parameters()
