@@ -1,10 +1,7 @@
-"""What each process does in ``test_processes``; started by torchrun, or called by the test."""
+"""What each process does in ``test_processes``; in the test's own, or by ``rank.py``."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +71,3 @@ def work(clips: Path, out: Path) -> dict[str, Any]:
 
 def tensors(network: torch.nn.Module) -> dict[str, list[Any]]:
     return {name: tensor.tolist() for name, tensor in network.state_dict().items()}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, place = map(Path, sys.argv[1:])
-    found = work(folder, place)
-    (place / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(found))

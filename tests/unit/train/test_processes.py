@@ -40,7 +40,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(clips: Path, out: Path) -> list[dict[str, Any]]:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "tests.unit.train.in_processes", clips, out],
+        [sys.executable, *launcher, "-m", "tests.unit.train.rank", clips, out],
         env={**os.environ, "PYTHONPATH": f"{SOURCES}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,
