@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -19,8 +19,10 @@ from safetensors.numpy import load_file
 
 from foveal.cli import app
 from foveal.cli.app import main
+from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
+from foveal.train import Point, TrainResult
 from foveal.train.project import trainable
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip
@@ -204,6 +206,21 @@ def test_a_run_killed_twice_goes_on_exactly(clips: Path, tmp_path: Path, capsys:
         verdict["test"].pop("ms_per_clip")
     assert verdicts[0] == verdicts[1]
     assert verdicts[0]["test"]["accuracy"] > 0.8  # it learned, so the weights say something
+
+
+@pytest.mark.parametrize(("keep", "wanted"), [("best", 2), ("last", 3)])
+def test_the_result_names_the_validation_of_the_weights_that_were_kept(
+    keep: Literal["best", "last"], wanted: int
+) -> None:
+    found = [("a", 0.9, 0.1), ("b", 0.5, 0.7), ("b", 0.5, 0.6), ("b", 0.4, 0.2)]
+    history = tuple(
+        Point(stage=s, step=i, lr=0.1, values={}, validation={"accuracy": a, "loss": x})
+        for i, (s, a, x) in enumerate(found)
+    )
+    result = TrainResult(network=torch.nn.Identity(), history=history, weights=Path("w"))
+    assert last_validation(result, keep=keep) == history[wanted].validation
+    unjudged = tuple(replace(point, validation=None) for point in history)
+    assert last_validation(replace(result, history=unjudged), keep=keep) is None
 
 
 # --- what is refused --------------------------------------------------------------------------
