@@ -8,9 +8,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import pytest
@@ -19,14 +19,17 @@ from safetensors.numpy import load_file
 
 from foveal.cli import app
 from foveal.cli.app import main
+from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
+from foveal.train import Point, TrainResult
 from foveal.train.project import trainable
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip
 
 Capture = pytest.CaptureFixture[str]
 ROOT = Path(__file__).parents[2]
+BASELINES = ("train", "--system", "baselines", "--recipe", "tiny")
 QUICK = ("--set", "steps=4", "--set", "batch_size=4", "--set", "workers=0", "--set", "device=cpu")
 
 
@@ -62,7 +65,22 @@ def test_formats_are_those_of_the_dataset() -> None:
 # --- from clips to a bundle -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("row", trainable(), ids=lambda row: row.name)
+@pytest.fixture(scope="module")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a short run of the baselines."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    assert main([*BASELINES, str(clips), "--out", str(out), *QUICK]) == 0
+    return out
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        # the contract tests export all of them, this takes each some ten seconds more
+        pytest.param(row, marks=() if row.kind == "baseline" else pytest.mark.slow, id=row.name)
+        for row in trainable()
+    ],
+)
 def test_every_system_leaves_a_bundle_that_runs(
     row: index.System, clips: Path, tmp_path: Path, capsys: Capture
 ) -> None:
@@ -99,6 +117,7 @@ def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> i
 
 DIES = """
 import os, signal, sys
+sys.modules["torchmetrics"] = None  # nobody uses it, and Fabric would load it for seconds
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from foveal.cli.app import main
@@ -189,6 +208,21 @@ def test_a_run_killed_twice_goes_on_exactly(clips: Path, tmp_path: Path, capsys:
     assert verdicts[0]["test"]["accuracy"] > 0.8  # it learned, so the weights say something
 
 
+@pytest.mark.parametrize(("keep", "wanted"), [("best", 2), ("last", 3)])
+def test_the_result_names_the_validation_of_the_weights_that_were_kept(
+    keep: Literal["best", "last"], wanted: int
+) -> None:
+    found = [("a", 0.9, 0.1), ("b", 0.5, 0.7), ("b", 0.5, 0.6), ("b", 0.4, 0.2)]
+    history = tuple(
+        Point(stage=s, step=i, lr=0.1, values={}, validation={"accuracy": a, "loss": x})
+        for i, (s, a, x) in enumerate(found)
+    )
+    result = TrainResult(network=torch.nn.Identity(), history=history, weights=Path("w"))
+    assert last_validation(result, keep=keep) == history[wanted].validation
+    unjudged = tuple(replace(point, validation=None) for point in history)
+    assert last_validation(replace(result, history=unjudged), keep=keep) is None
+
+
 # --- what is refused --------------------------------------------------------------------------
 
 
@@ -256,22 +290,20 @@ def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: Capture) -> 
 
 
 def test_a_folder_with_a_run_is_left_alone_unless_it_goes_on(
-    clips: Path, tmp_path: Path, capsys: Capture
+    clips: Path, trained: Path, capsys: Capture
 ) -> None:
-    out = tmp_path / "run"
-    command = ("train", str(clips), "--system", "baselines", "--recipe", "tiny", "--out", str(out))
-    assert main([*command, *QUICK]) == 0
-    before = {f.name: f.read_bytes() for f in out.iterdir()}
+    before = {f.name: f.read_bytes() for f in trained.iterdir()}
     capsys.readouterr()
-    assert main([*command, *QUICK]) == 2
-    assert {f.name: f.read_bytes() for f in out.iterdir()} == before
-    assert f"{out} holds a run already; resume it, or choose another folder" in (
-        capsys.readouterr().err
-    )
-    assert main([*command, *QUICK, "--set", "lr=0.5", "--resume"]) == 2
+    command = (*BASELINES, str(clips), "--out", str(trained), *QUICK)
+    assert main([*command]) == 2
+    assert {f.name: f.read_bytes() for f in trained.iterdir()} == before
+    refused = f"{trained} holds a run already; resume it, or choose another folder"
+    assert refused in capsys.readouterr().err
+    assert main([*command, "--set", "lr=0.5", "--resume"]) == 2
     assert "holds a run with another stages" in capsys.readouterr().err
-    assert main([*command, *QUICK, "--resume"]) == 0
-    assert (out / "history.jsonl").read_bytes() == before["history.jsonl"]
+    assert main([*command, "--resume"]) == 0
+    for name in ("history.jsonl", "metrics.csv", "classifier.safetensors"):
+        assert (trained / name).read_bytes() == before[name]
 
 
 def test_without_pytorch_one_line_says_what_to_install(clips: Path) -> None:
@@ -308,3 +340,23 @@ def test_two_processes_speak_with_one_voice(clips: Path, tmp_path: Path) -> None
     assert done.stdout.count("Try it: ") == 1
     rows = [json.loads(line) for line in (out / "bad.jsonl").read_text().splitlines()]
     assert len({row["path"] for row in rows}) == len(rows) == done.stderr.count("takes its place")
+
+
+def test_stored_features_are_classified_by_one_layer(tmp_path: Path, capsys: Capture) -> None:
+    """From an .npz: 40 clips of three vectors, in which the class is the largest number."""
+    chance = np.random.default_rng(0)
+    labels = np.arange(40) % 4
+    features = chance.normal(0, 0.3, (40, 3, 6)).astype(np.float32)
+    features[np.arange(40), :, labels] += 3
+    data, out = tmp_path / "seen.npz", tmp_path / "run"
+    np.savez(data, features=features, label=labels, class_names=np.array(list("abcd")))
+    settings = ("steps=60", "batch_size=8", "lr=0.05", "workers=0", "num_frames=3", "device=cpu")
+    words = [word for one in settings for word in ("--set", one)]
+    assert main(["train", str(data), "--out", str(out), *words]) == 0
+    captured = capsys.readouterr()
+    assert "system baselines, recipe features" in captured.err
+    told = json.loads((out / "result.json").read_text())
+    assert told["config"]["feature_width"] == 6
+    assert told["data"]["class_names"] == list("abcd")
+    assert told["test"]["accuracy"] == told["validation"]["accuracy"] == 1.0
+    assert told["test"]["num_clips"] == len(read_dataset(data).samples["test"])

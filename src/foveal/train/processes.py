@@ -11,6 +11,7 @@ from lightning_fabric import Fabric
 from lightning_fabric.plugins import CheckpointIO, ClusterEnvironment, Precision
 from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
+from torch import nn
 
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -66,6 +67,13 @@ def mean(fabric: Fabric, values: Mapping[str, float]) -> dict[str, float]:
     told = torch.tensor(list(values.values()), dtype=torch.float64, device=fabric.device)
     torch.distributed.all_reduce(told)
     return dict(zip(values, (told / fabric.world_size).tolist(), strict=True))
+
+
+def share_buffers(fabric: Fabric, network: nn.Module) -> None:
+    """Give ``network`` the statistics it has in the first process, which are those stored."""
+    if fabric.world_size > 1:
+        for buffer in network.buffers():
+            torch.distributed.broadcast(buffer, 0)
 
 
 def first(fabric: Fabric, work: Callable[[], T]) -> T:

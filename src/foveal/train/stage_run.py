@@ -26,7 +26,7 @@ from foveal.train.checkpoint import (
 )
 from foveal.train.data import Data
 from foveal.train.judge import Average, Judged, judge
-from foveal.train.processes import first, mean
+from foveal.train.processes import first, mean, share_buffers
 from foveal.train.running import Running
 from foveal.train.stage import learning_rate_factor, make_optimizer, set_modes
 
@@ -204,6 +204,7 @@ class StageRun:
         """Validate after ``done`` steps; the best weights so far are kept in the folder."""
         averaged = nullcontext() if self._average is None else self._average.applied(self.network)
         with averaged:
+            share_buffers(self.fabric, self.network)
             judged = judge(self.network, data, logits=self.stage.judge, fabric=self.fabric)
             found = Best(step=done, accuracy=judged.accuracy, loss=judged.loss)
             if found.beats(self.best):

@@ -1,10 +1,7 @@
-"""What each process does in ``test_processes``; started by torchrun, or called by the test."""
+"""What each process does in ``test_processes``; in the test's own, or by ``rank.py``."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,7 @@ import torch
 from foveal.train import Running, TrainError, fit
 from foveal.train.judge import judge
 from foveal.train.processes import make_fabric
-from tests.unit.train import plain
+from tests.unit.train import plain, toy
 
 CPU = Running(device="cpu", validations=2, max_bad_share=0.2, checkpoint_steps=2)
 
@@ -48,6 +45,10 @@ def work(clips: Path, out: Path) -> dict[str, Any]:
         weights.network.train(), plain.judged(clips), logits=plain.recipe().stages[0].judge,
         fabric=fabric,
     )  # fmt: skip
+    # With statistics of batches, which every process has its own of.
+    normed = fit(
+        toy.recipe(), toy.data(), out=out / "toy", seed=5, validation=toy.held_out(), running=CPU
+    )
     refused = ""
     if fabric.world_size > 1:
         try:
@@ -68,16 +69,10 @@ def work(clips: Path, out: Path) -> dict[str, Any]:
         "weights": tensors(weights.network),
         "parts": tensors(parts.network),
         "clip_weights": tensors(films.network),
+        "normed": [p.validation for p in normed.history if p.stage == "glance" and p.validation],
         "refused": refused,
     }
 
 
 def tensors(network: torch.nn.Module) -> dict[str, list[Any]]:
     return {name: tensor.tolist() for name, tensor in network.state_dict().items()}
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    folder, place = map(Path, sys.argv[1:])
-    found = work(folder, place)
-    (place / f"rank-{os.environ['RANK']}.json").write_text(json.dumps(found))

@@ -19,7 +19,7 @@ from foveal.sampling.choose import segment_centres
 from foveal.train import ClipData, FrameCache, TrainError
 from foveal.train.batches import batches
 from foveal.train.clips import drawn_times
-from foveal.types import Canvas, ClipInfo
+from foveal.types import Canvas, ClipInfo, Features
 from tests.helpers_video import make_clip, numbered_picture, read_number
 from tests.unit.train import plain
 
@@ -202,6 +202,28 @@ def test_folders_of_frames_are_clips_too(tmp_path: Path) -> None:
     (clip,) = learnt.batch(np.array([0]), np.array([3]))["frames"]
     drawn = [read_number(p.numpy()) for p in clip]
     assert [n // 5 for n in drawn] == [0, 1, 2, 3]
+
+
+def test_stored_features_are_clips_too(tmp_path: Path) -> None:
+    """Rows of one array, a vector a second; a draw brings those on show at its times."""
+    path = tmp_path / "seen.npz"
+    features = np.arange(3 * 8 * 2, dtype=np.float32).reshape(3, 8, 2)
+    np.savez(path, features=features, label=np.arange(3), class_names=np.array(["a", "b", "c"]))
+    some = [
+        Sample(path=str(path), label=i, where=f"row {i}", row=i, frame_rate=1.0) for i in range(3)
+    ]
+    view = Features(name="features")
+    data = ClipData(some, kind="features", planned=middles, views={"frames": view})
+    batch = data.batch(np.array([2, 0]), np.zeros(2, np.int64))
+    assert batch["label"].tolist() == [2, 0]
+    assert batch["frames"].dtype == torch.float32
+    # Second 4 is as far from the middle of vector 3 as from that of vector 4: the lower one.
+    assert np.array_equal(batch["frames"].numpy(), features[[2, 0]][:, [1, 3, 6]])
+    learnt = ClipData(some, kind="features", draws=(Draw(num_frames=4, view=view),))
+    first = learnt.batch(np.arange(3), SEEDS[:3])["frames"].numpy()
+    assert np.array_equal(learnt.batch(np.array([1]), SEEDS[1:2])["frames"][0].numpy(), first[1])
+    moments = first[:, :, 0] // 2 % 8
+    assert (moments // 2 == np.arange(4)).all()
 
 
 # --- what is refused --------------------------------------------------------------------------

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import foveal
-from tests.unit.train import in_processes, plain
+from foveal.train import load_weights
+from tests.unit.train import in_processes, plain, toy
 
 SOURCES = Path(foveal.__file__).parent.parent
 ROOT = Path(__file__).parents[3]
@@ -40,7 +41,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(clips: Path, out: Path) -> list[dict[str, Any]]:
     launcher = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     done = subprocess.run(
-        [sys.executable, *launcher, "-m", "tests.unit.train.in_processes", clips, out],
+        [sys.executable, *launcher, "-m", "tests.unit.train.rank", clips, out],
         env={**os.environ, "PYTHONPATH": f"{SOURCES}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,
@@ -92,6 +93,18 @@ def test_two_processes_judge_exactly_as_one(one: dict[str, Any], two: list[dict[
     for a, b in zip(one["validations"], two[0]["validations"], strict=True):
         assert (a is None) == (b is None)
         assert a is None or a["accuracy"] == b["accuracy"]
+
+
+def test_what_is_validated_are_the_weights_that_are_stored(
+    two: list[dict[str, Any]], out: Path
+) -> None:
+    """Though each process has statistics of its own batches while it trains."""
+    network = toy.Network()
+    load_weights(network, out / "toy" / "glance.last.safetensors")
+    accuracy, loss = toy.judged_by_hand(network)
+    for told in two:
+        assert told["normed"][-1]["accuracy"] == pytest.approx(accuracy)
+        assert told["normed"][-1]["loss"] == pytest.approx(loss, abs=1e-6)
 
 
 def test_the_first_speaks_and_writes_each_broken_file_once(

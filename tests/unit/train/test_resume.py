@@ -8,29 +8,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from torch import nn
-from torch.nn import functional
 
 from foveal.recipe import Recipe
-from foveal.train import ArrayData, Progress, Running, TrainResult, fit, load_weights
+from foveal.train import Progress, Running, TrainResult, fit, load_weights
 from foveal.train.judge import Average
 from tests.unit.train import toy
 
 
 class StoppedError(Exception):
     """Stands for a killed process."""
-
-
-def held_out() -> ArrayData:
-    """Pictures the toy is not trained on, a few of them with a wrong label."""
-    rng = np.random.default_rng(7)
-    labels = rng.integers(0, toy.NUM_CLASSES, 21)
-    frames = rng.integers(0, 140, (21, 3, 8, 8)).astype(np.uint8)
-    frames[np.arange(21), labels] += 90
-    return ArrayData({"frames": frames, "label": np.where(np.arange(21) < 4, 0, labels)})
 
 
 def changed(**stage_fields: object) -> Recipe:
@@ -59,7 +48,7 @@ class Case:
             toy.data(),
             out=out,
             seed=3,
-            validation=held_out() if self.validated else None,
+            validation=toy.held_out() if self.validated else None,
             running=self.running,
             resume=resume,
             log=log,
@@ -165,14 +154,6 @@ def test_stopped_while_it_writes_it_goes_on_exactly(
 # --- what a stage keeps -----------------------------------------------------------------------
 
 
-def judged_by_hand(network: nn.Module) -> tuple[float, float]:
-    batch = {name: torch.from_numpy(array) for name, array in held_out().arrays.items()}
-    with torch.no_grad():
-        logits = network.eval()(batch["frames"])
-    right = (logits.argmax(1) == batch["label"]).double().mean()
-    return float(right), float(functional.cross_entropy(logits, batch["label"]))
-
-
 def validations(result: TrainResult, stage: str) -> list[tuple[float, float]]:
     found = [p.validation for p in result.history if p.stage == stage and p.validation]
     return [(v["accuracy"], v["loss"]) for v in found]
@@ -188,9 +169,9 @@ def test_a_stage_leaves_the_weights_it_says(whole: Callable[[str], TrainResult],
         kept, last = toy.Network(), toy.Network()
         load_weights(kept, result.weights.parent / f"{stage}.safetensors")
         load_weights(last, result.weights.parent / f"{stage}.last.safetensors")
-        assert judged_by_hand(last) == pytest.approx(found[-1], abs=1e-6)
+        assert toy.judged_by_hand(last) == pytest.approx(found[-1], abs=1e-6)
         wanted = found[-1] if name == "last" else best
-        assert judged_by_hand(kept) == pytest.approx(wanted, abs=1e-6)
+        assert toy.judged_by_hand(kept) == pytest.approx(wanted, abs=1e-6)
 
 
 def test_some_validation_before_the_last_was_the_best(
@@ -205,7 +186,7 @@ def test_some_validation_before_the_last_was_the_best(
 def test_patience_ends_a_stage_and_says_so(tmp_path: Path) -> None:
     case, told = CASES["patience"], list[str]()
     result = fit(
-        case.recipe, toy.data(), out=tmp_path, seed=3, validation=held_out(),
+        case.recipe, toy.data(), out=tmp_path, seed=3, validation=toy.held_out(),
         running=replace(case.running, patience=1), tell=told.append,
     )  # fmt: skip
     for stage in ("glance", "head"):

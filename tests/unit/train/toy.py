@@ -84,3 +84,21 @@ def data() -> ArrayData:
     frames = rng.integers(0, 100, (NUM_SAMPLES, 3, 8, 8)).astype(np.uint8)
     frames[np.arange(NUM_SAMPLES), labels] += 120
     return ArrayData({"frames": frames, "label": labels})
+
+
+def held_out() -> ArrayData:
+    """Pictures the toy is not trained on, a few of them with a wrong label."""
+    rng = np.random.default_rng(7)
+    labels = rng.integers(0, NUM_CLASSES, 21)
+    frames = rng.integers(0, 140, (21, 3, 8, 8)).astype(np.uint8)
+    frames[np.arange(21), labels] += 90
+    return ArrayData({"frames": frames, "label": np.where(np.arange(21) < 4, 0, labels)})
+
+
+def judged_by_hand(network: nn.Module) -> tuple[float, float]:
+    """Return accuracy and loss on the pictures held out."""
+    batch = {name: torch.from_numpy(array) for name, array in held_out().arrays.items()}
+    with torch.no_grad():
+        logits = network.eval()(batch["frames"])
+    right = (logits.argmax(1) == batch["label"]).double().mean()
+    return float(right), float(functional.cross_entropy(logits, batch["label"]))
