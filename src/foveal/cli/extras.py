@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from foveal.types import FovealError
 
@@ -25,6 +26,24 @@ class MissingExtraError(FovealError):
     kind = "missing_extra"
 
 
+def require_train_extra(what: str) -> None:
+    """Ask for the packages of the extra ``train`` without loading them, which takes seconds.
+
+    Args:
+        what: for which they are needed, as a sentence begins: ``training``.
+
+    Raises:
+        MissingExtraError: one is missing.
+    """
+    for package in TRAIN_EXTRA:
+        try:
+            found = find_spec(package)
+        except ValueError:  # a module without a specification
+            found = None
+        if found is None:
+            raise _missing(what, package)
+
+
 @contextmanager
 def train_extra(what: str) -> Iterator[None]:
     """Turn a missing package of the extra ``train`` into one line.
@@ -41,7 +60,11 @@ def train_extra(what: str) -> Iterator[None]:
         package = (error.name or "").partition(".")[0]
         if package not in TRAIN_EXTRA:
             raise
-        raise MissingExtraError(
-            f"{what} needs {package}, which the light install lacks",
-            hint="pip install 'foveal[train]'",
-        ) from error
+        raise _missing(what, package) from error
+
+
+def _missing(what: str, package: str) -> MissingExtraError:
+    return MissingExtraError(
+        f"{what} needs {package}, which the light install lacks",
+        hint="pip install 'foveal[train]'",
+    )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from foveal.bundle import encode_config
-from foveal.cli.extras import train_extra
+from foveal.cli.extras import require_train_extra, train_extra
 from foveal.cli.guard import OK
 from foveal.cli.settings import parse_settings
 from foveal.cli.text import clean, count, gmacs, percent
@@ -66,11 +66,12 @@ class Work:
 def run(data: str, options: Options) -> int:
     """Train, export, judge; return the exit code."""
     settings = parse_settings(options.settings)
+    require_train_extra("training")
+    dataset = read(data, options)
     with train_extra("training"):
-        from foveal.train import fit  # whatever is missing is said before a file is read
-        from foveal.train.project import make_data
+        from foveal.train import fit, make_data
 
-        work = prepare(data, options, settings)
+        work = prepare(dataset, options, settings)
         recipe = work.configured.recipe
         made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
         began = time.perf_counter()
@@ -107,17 +108,23 @@ def say(line: str) -> None:
 # --- before the first step ------------------------------------------------------------------
 
 
-def prepare(data: str, options: Options, settings: dict[str, Any]) -> Work:
-    """Read the data, choose, configure; say all of it."""
+def read(data: str, options: Options) -> Dataset:
+    """Read the data and say what it is: mistakes in it are told before PyTorch is loaded."""
     from foveal.dataset import read_dataset
-    from foveal.train import Running, configure
-    from foveal.train.project import choose, likeness
 
     dataset = read_dataset(data, format=options.format, videos=options.videos)
     parts = [f"{len(part):,} to {use}" for use, part in zip(USES, parts_of(dataset), strict=True)]
     say(f"{dataset.name}: {len(dataset.class_names):,} classes; {', '.join(parts)}")
     for line in (dataset.how_split, *dataset.notes):
         say(f"  {line}")
+    return dataset
+
+
+def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Work:
+    """Choose and configure; say why."""
+    from foveal.train import Running, configure
+    from foveal.train.project import choose, likeness
+
     like = likeness(dataset)
     choice = choose(
         dataset,
