@@ -44,7 +44,18 @@ from typing import Any
 from foveal.results import write_result
 
 SPLITS = Path(__file__).with_name("weizmann_splits.json")
-SYSTEMS = ("baselines", "ocsampler", "adafocus_v2", "reskd")
+SYSTEMS = (
+    "baselines",
+    # system: ocsampler
+    "ocsampler",
+    # end of system
+    # system: adafocus_v2
+    "adafocus_v2",
+    # end of system
+    # system: reskd
+    "reskd",
+    # end of system
+)
 SETS = ("weizmann", "skateboard")
 BLOCKS = 9
 

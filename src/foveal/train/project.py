@@ -140,8 +140,10 @@ def choose(
         planned = system in (row.name for row in index.ALL)
         what = f"{system} cannot be trained here yet" if planned else f"no system {system!r}"
         raise SettingError(what, hint=hint)
-    name, why = _suiting(dataset, like, pretrained=pretrained)
-    if system is not None:
+    if system is None:
+        suiting = _suiting(dataset, like, pretrained=pretrained)
+        name, why = next((name, why) for name, why in suiting if name in rows)
+    else:
         name, why = system, "asked for"
     default = "features" if dataset.kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
@@ -149,19 +151,20 @@ def choose(
     return Choice(row=rows[name], recipe_name=recipe or default, why=why)
 
 
-def _suiting(dataset: Dataset, like: Likeness | None, *, pretrained: bool) -> tuple[str, str]:
-    """Return the name of the system that suits, and why."""
+def _suiting(
+    dataset: Dataset, like: Likeness | None, *, pretrained: bool
+) -> tuple[tuple[str, str], ...]:
+    """Return the names of systems that suit, the best first, and why each does."""
     if dataset.kind == "features":
-        return "baselines", "stored features are classified by one layer"
+        return (("baselines", "stored features are classified by one layer"),)
+    plain = ("baselines", "frames at equal distances, each classified alone")
     if pretrained:
-        return "baselines", "the only system with a small network that published weights fit"
+        return (("baselines", "its recipe has a small network that published weights fit"),)
     if like is not None and like.seconds >= LONG_SECONDS:
-        return (
-            "ocsampler",
-            f"clips last {like.seconds:.0f} s (median), so it learns which frames matter",
-        )
-    length = "unknown" if like is None else f"{like.seconds:.1f} s (median)"
-    return "adafocus_v2", f"clips are short ({length}), so it learns where in each frame to look"
+        length = f"clips last {like.seconds:.0f} s (median)"
+        return (("ocsampler", f"{length}, so it learns which frames matter"), plain)
+    length = "of unknown length" if like is None else f"short, {like.seconds:.1f} s (median)"
+    return (("adafocus_v2", f"clips are {length}, so it learns where in each to look"), plain)
 
 
 def planned_times(
