@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeAlias, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -87,6 +87,7 @@ def first(fabric: Fabric, work: Callable[[], T]) -> T:
         except Exception as error:  # the others would wait for ever
             told = [error]
     torch.distributed.broadcast_object_list(told)
-    if isinstance(told[0], Exception):
-        raise told[0]
-    return told[0]  # type: ignore[return-value]
+    (found,) = told
+    if isinstance(found, Exception):
+        raise found
+    return cast(T, found)

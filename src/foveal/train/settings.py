@@ -87,8 +87,8 @@ def configure(
         ConfigError: a value is of the wrong kind or refused.
     """
     plain = make()
-    config = plain.config
-    names = {f.name for f in fields(config)}  # type: ignore[arg-type]
+    config: Any = plain.config
+    names = {f.name for f in fields(config)}
     run_names = {f.name for f in fields(Running)}
     stage_names = {f.name for f in fields(StageSettings)}
     run_data, config_data = dict(encode_config(running)), dict(encode_config(config))
