@@ -1,7 +1,7 @@
 """Train four systems on two sets of real clips by ``foveal train`` alone, and tell what came of it.
 
     python scripts/train_by_command.py --data FOLDER          # about an hour on two cores
-    python scripts/train_by_command.py --data FOLDER --only weizmann/ocsampler/0
+    python scripts/train_by_command.py --data FOLDER --only SET/SYSTEM/SPLIT
 
 The rules below were written down before the first number was seen.
 

@@ -49,8 +49,9 @@ def figures() -> str:
         "Images a second beside torchcodec in a plain `DataLoader`, one worker each "
         f"({'; '.join(rows)}).",
         "",
-        f"Nine broken files among 900, of nine kinds, three seeds: {broken['mean_accuracy']['broken']:.1%} "
-        f"right instead of {broken['mean_accuracy']['whole']:.1%}. Memory after 20,800 clips is "
+        f"Nine broken files among 900, of nine kinds, three seeds: "
+        f"{broken['mean_accuracy']['broken']:.1%} right instead of "
+        f"{broken['mean_accuracy']['whole']:.1%}. Memory after 20,800 clips is "
         f"within {broken['largest_growth_of_memory']:+.1%} of that after 5,000.",
     ]
     return "\n".join(lines) + "\n"

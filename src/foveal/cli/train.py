@@ -292,6 +292,8 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
         told["test"] = judged.to_json()
         say_judged(judged)
     (work.out / RESULT_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    if work.cache is not None:
+        work.cache.make_room()
     size = bundle.stat().st_size / 2**20
     print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
     print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
