@@ -117,7 +117,6 @@ def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> i
 
 DIES = """
 import os, signal, sys
-sys.modules["torchmetrics"] = None  # nobody uses it, and Fabric would load it for seconds
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from foveal.cli.app import main

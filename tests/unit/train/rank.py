@@ -10,7 +10,6 @@ from pathlib import Path
 
 def main() -> None:
     """Do the work and write down what came of it."""
-    sys.modules["torchmetrics"] = None  # type: ignore[assignment] # Fabric loads it for seconds
     import torch
 
     from tests.unit.train.in_processes import work
