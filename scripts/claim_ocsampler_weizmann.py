@@ -153,7 +153,7 @@ def train(videos: Sequence[Video], *, split: int, folder: Path) -> Network:
     """Return the network trained on ``videos`` with the split's seed, or the one trained before."""
     data = TrainingVideos(videos, num_frames=protocol.small().num_candidates)
     result = fit(
-        recipe.small(),
+        recipe.small(classifier_steps=600, sampler_steps=200),
         data,
         out=folder,
         seed=split,

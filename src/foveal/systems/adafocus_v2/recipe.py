@@ -228,7 +228,7 @@ def tiny(*, cfg: Config | None = None, steps: int = 1200, loss: Loss = two_pass_
     )
 
 
-def small(*, cfg: Config | None = None, whole_steps: int = 300, steps: int = 700) -> Recipe:
+def small(*, cfg: Config | None = None, whole_steps: int = 200, steps: int = 300) -> Recipe:
     """Return a run for real clips at 96 px: some minutes on one core.
 
     Nothing is pretrained, so a stage on whole frames comes first; see :func:`whole_frame_loss`.
