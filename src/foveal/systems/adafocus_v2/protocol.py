@@ -91,7 +91,7 @@ class Config:
         if self.place not in ("frame", "video") or self.crop_from not in ("canvas", "native"):
             raise ValueError(f"no such choice: {self.place!r} or {self.crop_from!r}")
         if self.place == "video" and (self.glance == "resnet50" or self.crop_from == "native"):
-            raise ValueError("one square for a video: any glance but ResNet-50, from the canvas")
+            raise ValueError("one square a video: any glance but ResNet-50, cut from the canvas")
         pooled = POOLED_GLANCE_PX.get(self.glance, 1)
         if self.canvas.width % pooled:
             raise ValueError(
