@@ -89,7 +89,7 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import Network, build
-from foveal.train import fit, terminal_line
+from foveal.train import Running, fit, terminal_line
 from foveal.types import Array, ClipInfo, PartSpec, TensorSpec
 
 RESULT = Path("results/adafocus_v2/weizmann.json")
@@ -209,13 +209,12 @@ class Glance(nn.Module):
 def train(videos: Sequence[Video], *, split: int, folder: Path) -> Network:
     """Return the network trained on ``videos`` with the split's seed, or the one trained before."""
     result = fit(
-        recipe.small(),
+        recipe.small(whole_steps=300, steps=700),
         TrainingVideos(videos, num_frames=protocol.small().num_frames, trimmed=TRIMMED),
         out=folder,
         seed=split,
-        device="cpu",
+        running=Running(device="cpu", checkpoint_steps=100),
         resume=True,
-        checkpoint_steps=100,
         log=terminal_line(),
     )
     assert isinstance(result.network, Network)

@@ -77,7 +77,7 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, plan
 from foveal.systems.ocsampler import protocol, recipe
 from foveal.systems.ocsampler.model import Network, build
-from foveal.train import fit, terminal_line
+from foveal.train import Running, fit, terminal_line
 from foveal.types import Array, ClipInfo
 
 RESULT = Path("results/ocsampler/weizmann.json")
@@ -157,9 +157,8 @@ def train(videos: Sequence[Video], *, split: int, folder: Path) -> Network:
         data,
         out=folder,
         seed=split,
-        device="cpu",
+        running=Running(device="cpu", checkpoint_steps=100),
         resume=True,
-        checkpoint_steps=100,
         log=terminal_line(),
     )
     assert isinstance(result.network, Network)

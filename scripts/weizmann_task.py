@@ -27,6 +27,7 @@ from foveal.engine.runners import Runner
 from foveal.recipe import Batch
 from foveal.records import Failure
 from foveal.sampling.protocol import Steps
+from foveal.train.data import Trouble, stack
 from foveal.types import Array, Canvas, ClipInfo
 from foveal.video import ArraySource, open_source
 
@@ -147,20 +148,29 @@ class TrainingVideos:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def batch(self, indices: Array, generator: torch.Generator) -> Batch:
+    def batch(self, indices: Array, seeds: Array) -> Batch:
         """Return ``frames`` uint8 (B,T,3,H,W) and ``label`` int64 (B,)."""
-        chosen = [self.videos[index] for index in indices]
-        drawn = torch.rand(len(chosen), self.num_frames, generator=generator).numpy()
-        clips = []
-        for video, offsets in zip(chosen, drawn, strict=True):
-            pictures = video.pictures
-            if self.trimmed and torch.rand((), generator=generator) < self.trimmed:
-                pictures = pictures[video.action]
-            places = (np.arange(self.num_frames) + offsets) * len(pictures) / self.num_frames
-            frames = pictures[places.astype(np.int64).clip(0, len(pictures) - 1)]
-            clips.append(_changed(torch.from_numpy(frames), generator))
-        labels = torch.tensor([video.label for video in chosen])
-        return {"frames": torch.stack(clips), "label": labels}
+        made = [self._sample(self.videos[i], int(s)) for i, s in zip(indices, seeds, strict=True)]
+        return stack(made)
+
+    def _sample(self, video: Video, seed: int) -> Batch:
+        drawn = torch.Generator().manual_seed(seed)
+        offsets = torch.rand(self.num_frames, generator=drawn).numpy()
+        pictures = video.pictures
+        if self.trimmed and torch.rand((), generator=drawn) < self.trimmed:
+            pictures = pictures[video.action]
+        places = (np.arange(self.num_frames) + offsets) * len(pictures) / self.num_frames
+        frames = pictures[places.astype(np.int64).clip(0, len(pictures) - 1)]
+        changed = _changed(torch.from_numpy(frames), drawn)
+        return {"frames": changed, "label": torch.tensor(video.label)}
+
+    def troubles(self) -> Sequence[Trouble]:
+        """Return nothing: the pictures are there."""
+        return ()
+
+    def fingerprint(self) -> str:
+        """Return how many videos there are and how they are drawn."""
+        return f"{len(self)} videos, {self.num_frames} frames, {self.trimmed}"
 
 
 def _changed(frames: Tensor, generator: torch.Generator) -> Tensor:

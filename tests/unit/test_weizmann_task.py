@@ -59,7 +59,7 @@ def test_one_frame_is_drawn_from_each_part_in_order(task):
     data = task.TrainingVideos([video(task, dim_to_bright())], num_frames=10)
     drawn = set()
     for seed in range(5):
-        batch = data.batch(np.array([0, 0]), torch.Generator().manual_seed(seed))
+        batch = data.batch(np.array([0, 0]), np.array([2 * seed, 2 * seed + 1]))
         assert batch["frames"].shape == (2, 10, 3, 8, 8)
         assert batch["label"].tolist() == [3, 3]
         level = batch["frames"].float().mean(dim=(2, 3, 4))
@@ -68,11 +68,10 @@ def test_one_frame_is_drawn_from_each_part_in_order(task):
     assert len(drawn) == 10
 
 
-def test_the_generator_alone_decides(task):
+def test_the_seeds_alone_decide(task):
     data = task.TrainingVideos([video(task, dim_to_bright())], num_frames=4, trimmed=0.5)
     first, again, other = (
-        data.batch(np.zeros(3, int), torch.Generator().manual_seed(seed))["frames"]
-        for seed in (1, 1, 2)
+        data.batch(np.zeros(3, int), seed + 10 * np.arange(3))["frames"] for seed in (1, 1, 2)
     )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
@@ -83,7 +82,7 @@ def test_trimmed_clips_show_the_action_alone(task, trimmed):
     pictures = np.full((100, 3, 8, 8), 60, np.uint8)
     pictures[ACTION] = 190
     data = task.TrainingVideos([video(task, pictures)], num_frames=8, trimmed=trimmed)
-    frames = data.batch(np.zeros(200, int), torch.Generator().manual_seed(0))["frames"]
+    frames = data.batch(np.zeros(200, int), np.arange(200))["frames"]
     level = frames.float().mean(dim=(2, 3, 4))
     alike = (level.amax(dim=1) - level.amin(dim=1) < 1).float().mean().item()
     assert abs(alike - trimmed) <= (0.1 if trimmed == 0.5 else 0)
