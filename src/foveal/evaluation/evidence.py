@@ -56,6 +56,8 @@ def truth_of(known: Mapping[str, Mapping[str, Any]], sample: Sample) -> Mapping[
 def located(prediction: Prediction, truth: Mapping[str, Any]) -> dict[str, Any]:
     """Return how what was looked at closely (or at all, if nothing was) meets the evidence.
 
+    A close look is one with the role ``focus``, or one in which a box was chosen.
+
     Returns:
         ``modality`` that tells the class; ``looks``: frames looked at closely, or windows
         listened to where the evidence is sound; ``on_evidence``: how many of them show it;
@@ -75,7 +77,7 @@ def located(prediction: Prediction, truth: Mapping[str, Any]) -> dict[str, Any]:
         heard = [{*range(int(start * fps), int(np.ceil(end * fps)))} for start, end in story.sounds]
         on = sum(not evidence.isdisjoint(frames) for frames in heard)
         return {**found, "looks": len(heard), "on_evidence": on}
-    frames = [f for f in story.frames if f.focused] or list(story.frames)
+    frames = [f for f in story.frames if f.focused or f.boxes] or list(story.frames)
     indices = [min(round(f.seconds * fps), shown - 1) for f in frames]
     on = sum(index in evidence for index in indices)
     found |= {"looks": len(frames), "on_evidence": on}

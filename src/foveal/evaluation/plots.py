@@ -170,12 +170,9 @@ def histogram(
     title: str,
     words: Callable[[float], str],
 ) -> str:
-    """Return how many clips cost how much, with p50 and p95 marked."""
+    """Return how many clips cost how much, with p50 and p95 marked; the values must differ."""
     low, high = min(values), max(values)
     head = f"<figcaption>{text(title)}</figcaption>"
-    if low == high:
-        every = f'<p class="aside">{text(words(low))} for every clip.</p>'
-        return f"<figure>{head}{every}</figure>"
     counts, _ = np.histogram(values, bins=NUM_COLUMNS, range=(low, high))
     step, tallest = WIDTH / NUM_COLUMNS, int(counts.max())
     bars = "".join(
@@ -228,12 +225,14 @@ def accuracy_by_cost(answers: Sequence[Mapping[str, Any]], words: Callable[[floa
     said = ", ".join(f"{percent(s)} for {words(c)}" for s, c in zip(shares, costs, strict=True))
     drawing = svg(marks, css="canvas", label=f"accuracy by cost: {said[:300]}")
     ended = count(answers[-1]["ended"], "clip")
-    return graph(
+    curve = graph(
         drawing,
         up=(percent(low + reach), percent(low)),
         across=("0", words(most)),
         what="mean cost until that answer",
-    ) + (
+    )
+    return (
+        f'<div class="curve">{curve}</div>'
         f'<p class="aside">A dot for each of {len(answers)} answers: how often it is right if '
         "every clip ends with that answer, or with its last where it had stopped before. "
         f"{ended} went on to the last.</p>"

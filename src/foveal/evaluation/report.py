@@ -35,6 +35,7 @@ MAX_SHOTS = 8
 """Frames shown of one mistake."""
 MAX_CLASSES = 200
 MAX_FAILED = 50
+NARROW = "\N{NO-BREAK SPACE}%"
 
 
 def report(
@@ -108,11 +109,13 @@ def _heading(found: Mapping[str, Any]) -> str:
         f"{count(len(found['classes']), 'class', 'classes')}{unread} · "
         f"{views['num_clips']} × {views['num_crops']} views (clips × crops)"
     )
-    top5 = "" if accuracy["top5"] is None else f"top-5 {percent(accuracy['top5'])}"
+    top5 = ""
+    if accuracy["top5"] is not None:
+        top5 = f" <small>{percent(accuracy['top5'])} among the five likeliest</small>"
     cost, calibration = found["cost"], found["calibration"]
     after = calibration["error_after"]
     cells = (
-        ("mean class accuracy", percent(accuracy["mean_class"]), top5),
+        ("mean class accuracy", percent(accuracy["mean_class"]), ""),
         ("mean average precision", percent(found["mean_average_precision"]), ""),
         (
             "calibration error",
@@ -135,7 +138,7 @@ def _heading(found: Mapping[str, Any]) -> str:
     return (
         f"<header>\n<h2><bdi>{text(shortened(data['name']))}</bdi>, {text(data['split'])}</h2>\n"
         f'<p class="facts">{text(facts)}</p>\n'
-        f'<p class="headline"><span>{percent(accuracy["top1"])} right</span></p>\n'
+        f'<p class="headline"><span>{percent(accuracy["top1"])} right{top5}</span></p>\n'
         f'</header>\n<dl class="sums">\n{sums}\n</dl>'
     )
 
@@ -169,7 +172,9 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
             f"{number(calibration['temperature'])}"
         )
     plot = f"<figure>{plots.reliability(calibration)}</figure>"
-    return f'<div class="plots">{plot}<p>{text(words)}.</p></div>'
+    return (
+        f'<div class="plots">{plot}<p class="said">{text(words).replace(" %", NARROW)}.</p></div>'
+    )
 
 
 def _cost(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
@@ -181,12 +186,14 @@ def _cost(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
         "ms": ("time, all stages", duration_ms),
     }
     answered = [row for row in rows if row["status"] == "ok"]
+    values = {name: [COSTS[name](row) for row in answered] for name in shown}
+    varying = [name for name in shown if min(values[name]) < max(values[name])]
     figures = join(
-        plots.histogram(
-            [COSTS[name](row) for row in answered], cost[name], title=title, words=words
-        )
-        for name, (title, words) in shown.items()
+        plots.histogram(values[name], cost[name], title=shown[name][0], words=shown[name][1])
+        for name in varying
     )
+    same = [title for name, (title, _) in shown.items() if name not in varying]
+    alike = f" Every clip takes the same: {', '.join(same)}." if same else ""
     listed = [*shown.items(), ("bytes", ("bytes read", _size))]
     lines = join(
         f"<tr><th>{title}</th>"
@@ -198,16 +205,20 @@ def _cost(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
     return (
         '<div class="wide"><table class="figures"><thead><tr><th></th><td>mean</td><td>p50</td>'
         f"<td>p95</td></tr></thead><tbody>\n{lines}\n</tbody></table></div>\n"
-        f'<p class="aside">Time by stage, in the mean: {stages}.</p>\n'
-        f'<section class="plots">\n{figures}\n</section>\n'
-        + plots.key(("typical", "p50"), ("rare", "p95"))
+        f'<p class="aside">Time by stage, in the mean: {stages}.{alike}</p>\n'
+        + (
+            f'<section class="plots">\n{figures}\n</section>\n'
+            f"{plots.key(('typical', 'p50'), ('rare', 'p95'))}"
+            if varying
+            else ""
+        )
     )
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
     lines = [
         (
-            "of what was looked at closely shows the evidence",
+            "of what it looked at most closely shows the evidence",
             evidence["precision"],
             f"the evidence fills {percent(evidence['chance'])} of a clip, which is what looks "
             "at random would meet",
