@@ -10,7 +10,7 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from foveal.cli.command import FORMATS, Command, natural, positive
+from foveal.cli.command import Command, format_option, natural, positive
 from foveal.cli.guard import USAGE, complain, guarded
 from foveal.cli.judging import EVALUATE
 
@@ -337,7 +337,7 @@ def _train_options(parser: ArgumentParser) -> None:
         const="auto",
         help="begin with ImageNet weights: from a file, or found in packages and caches",
     )
-    parser.add_argument("--format", choices=FORMATS, help="of DATA (default: by its looks)")
+    format_option(parser)
     parser.add_argument(
         "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
     )
@@ -456,10 +456,11 @@ COMMANDS = (
     Command(
         name="train",
         summary="Learn to recognise what your own videos show.",
-        about="Picks a system and a small recipe for DATA, or takes those you name, and says why.\n"
-        "What it leaves in RUN: model.foveal, which `foveal recognize --model` runs without\n"
-        "PyTorch, result.json with accuracy and cost on the test split, metrics.csv, and\n"
-        "bad.jsonl with the videos that could not be read. Needs the extra `train`.\n\n"
+        about="Picks a system and a small recipe for DATA, or takes those you name, and says\n"
+        "why. What it leaves in RUN: model.foveal, which `foveal recognize --model` runs\n"
+        "without PyTorch, result.json with accuracy and cost on the test split,\n"
+        "metrics.csv, and bad.jsonl with the videos that could not be read. Needs the\n"
+        "extra `train`.\n\n"
         "Exit code: 0 if the model was trained and judged, 2 if not.",
         examples=(
             "foveal train clips/ --out runs/first",

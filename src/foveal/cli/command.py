@@ -77,3 +77,13 @@ FORMATS = (
     "features",
 )
 """As in :mod:`foveal.dataset`, which is not loaded for that."""
+
+
+def format_option(parser: ArgumentParser) -> None:
+    """Let ``--format`` say what DATA is."""
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        choices=FORMATS,
+        help=f"of DATA (default: by its looks): {', '.join(FORMATS)}",
+    )

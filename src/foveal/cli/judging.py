@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from foveal.cli.command import FORMATS, Command, positive
+from foveal.cli.command import Command, format_option, positive
 
 
 def _evaluate_options(parser: ArgumentParser) -> None:
@@ -25,7 +25,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="where to write, or to go on (default: SPLIT-DATA in RUN, or below evaluations/)",
     )
-    parser.add_argument("--format", choices=FORMATS, help="of DATA (default: by its looks)")
+    format_option(parser)
     parser.add_argument(
         "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
     )
@@ -55,12 +55,12 @@ def _evaluate(options: Namespace) -> int:
 EVALUATE = Command(
     name="evaluate",
     summary="Say how often a model is right, how sure, and at what cost.",
-    about="Writes FOLDER/evaluation.json with all figures, report.html with the plots and the\n"
+    about="Writes FOLDER/evaluation.json with all figures, report.html with plots and the\n"
     "worst mistakes, and clips.jsonl with a line for each clip; if it is stopped, the\n"
-    "same command goes on. DATA that the model was trained on is split as it was then;\n"
-    "of other data without splits all is test. Needs no PyTorch.\n\n"
-    "Exit code: 0 if every clip was judged, 1 if one could not be read, 2 if the command\n"
-    "is wrong.",
+    "same command goes on. DATA that the model was trained on is split as it was\n"
+    "then; of other data without splits all is test. Needs no PyTorch.\n\n"
+    "Exit code: 0 if every clip was judged, 1 if one could not be read, 2 if the\n"
+    "command is wrong.",
     examples=(
         "foveal evaluate runs/first clips/",
         "foveal evaluate model.foveal labels.csv --split validation --json",
