@@ -6,7 +6,7 @@ Letters: N clips that were judged, K classes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -48,18 +48,36 @@ COSTS: Mapping[str, Callable[[Row], float]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Judged:
-    """The clips that have an answer, as arrays.
+class Clips:
+    """What the figures need of the lines: traces, by far the most of them, are not kept.
 
     Args:
-        rows: their lines.
+        class_names: K, of the model.
+        samples: names of the clips that have an answer.
+        paths: of the same.
         probs: float64 (N,K).
         labels: int64 (N,).
+        costs: float64 (N,) by the names of :data:`COSTS`.
+        stages: milliseconds, float64 (N,) by stage.
+        answers: of each clip, the MACs spent by each answer and the class it named.
+        evidence: of the clips of which it is known.
+        errors: of the clips that could not be read.
     """
 
-    rows: tuple[Row, ...]
+    class_names: tuple[str, ...]
+    samples: tuple[str, ...]
+    paths: tuple[str, ...]
     probs: Array
     labels: Array
+    costs: Mapping[str, Array]
+    stages: Mapping[str, Array]
+    answers: tuple[tuple[tuple[int, int], ...], ...]
+    evidence: tuple[Row, ...]
+    errors: tuple[Row, ...]
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.samples)
 
     @property
     def predicted(self) -> Array:
@@ -67,56 +85,95 @@ class Judged:
         return np.asarray(self.probs.argmax(axis=1))
 
 
-def judged(rows: Sequence[Row], class_names: Sequence[str]) -> Judged:
-    """Return the lines that hold an answer, at least one, as arrays."""
+@dataclass(frozen=True, slots=True)
+class _Clip:
+    sample: str
+    path: str
+    label: int
+    probs: Array
+    costs: tuple[float, ...]
+    stages: tuple[float, ...]
+    answers: tuple[tuple[int, int], ...]
+    evidence: Row | None
+
+
+def gather(rows: Iterable[Row], class_names: Sequence[str]) -> Clips:
+    """Return what the figures need of ``rows``, taken one at a time.
+
+    Args:
+        rows: lines of ``clips.jsonl``.
+        class_names: of the model, in the order of its probabilities.
+    """
     index = {name: place for place, name in enumerate(class_names)}
-    answered = tuple(row for row in rows if row["status"] == "ok")
-    return Judged(
-        rows=answered,
-        probs=np.array([row["probs"] for row in answered], np.float64),
-        labels=np.array([index[row["label"]] for row in answered], np.int64),
+    kept: list[_Clip] = []
+    errors: list[Row] = []
+    for row in rows:
+        if row["status"] == "error":
+            errors.append(row["error"])
+            continue
+        kept.append(
+            _Clip(
+                sample=row["sample"],
+                path=row["path"],
+                label=index[row["label"]],
+                probs=np.array(row["probs"], np.float64),
+                costs=tuple(of(row) for of in COSTS.values()),
+                stages=tuple(row["cost"]["ms"][stage] for stage in STAGES),
+                answers=tuple(_path(row)),
+                evidence=row.get("evidence"),
+            )
+        )
+    costs = np.array([one.costs for one in kept], np.float64).reshape(len(kept), len(COSTS))
+    stages = np.array([one.stages for one in kept], np.float64).reshape(len(kept), len(STAGES))
+    return Clips(
+        class_names=tuple(class_names),
+        samples=tuple(one.sample for one in kept),
+        paths=tuple(one.path for one in kept),
+        probs=np.array([one.probs for one in kept]).reshape(len(kept), len(class_names)),
+        labels=np.array([one.label for one in kept], np.int64),
+        costs=dict(zip(COSTS, costs.T, strict=True)),
+        stages=dict(zip(STAGES, stages.T, strict=True)),
+        answers=tuple(one.answers for one in kept),
+        evidence=tuple(one.evidence for one in kept if one.evidence is not None),
+        errors=tuple(errors),
     )
 
 
-def figures(
-    rows: Sequence[Row], *, class_names: Sequence[str], about: Mapping[str, Any]
-) -> dict[str, Any]:
+def figures(clips: Clips, *, about: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``evaluation.json`` as plain JSON data.
 
     Args:
-        rows: lines of ``clips.jsonl``, at least one of them with an answer.
-        class_names: of the model, in the order of its probabilities.
+        clips: at least one of them with an answer.
         about: ``model`` and ``data``.
     """
-    made = judged(rows, class_names)
-    probs, labels = made.probs, made.labels
-    counts = confusion(labels, made.predicted, num_classes=len(class_names))
+    names, probs, labels = clips.class_names, clips.probs, clips.labels
+    counts = confusion(labels, clips.predicted, num_classes=len(names))
     mean_precision, precisions = mean_average_precision(probs, labels)
-    top5 = top_k_accuracy(probs, labels, k=5) if len(class_names) > NUM_SPARE else None
+    top5 = top_k_accuracy(probs, labels, k=5) if len(names) > NUM_SPARE else None
     return {
         "schema": EVALUATION_SCHEMA,
         **about,
-        "class_names": list(class_names),
+        "class_names": list(names),
         "views": {"num_clips": 1, "num_crops": 1},
-        "num_clips": len(rows),
-        "num_judged": len(made.rows),
-        "failed": dict(Counter(r["error"]["kind"] for r in rows if r["status"] == "error")),
+        "num_clips": len(clips) + len(clips.errors),
+        "num_judged": len(clips),
+        "failed": dict(Counter(error["kind"] for error in clips.errors)),
         "accuracy": {
             "top1": short(top_k_accuracy(probs, labels)),
             "top5": None if top5 is None else short(top5),
             "mean_class": short(mean_class_accuracy(counts)),
         },
         "mean_average_precision": short(mean_precision),
-        "classes": _classes(class_names, counts, precisions),
+        "classes": _classes(names, counts, precisions),
         "confusion": [
-            {"label": class_names[i], "predicted": class_names[j], "num_clips": int(counts[i, j])}
+            {"label": names[i], "predicted": names[j], "num_clips": int(counts[i, j])}
             for i, j in np.argwhere(counts)
         ],
         "calibration": calibration(probs, labels),
-        "cost": cost(made.rows),
-        "answers": answers(made),
-        "evidence": evidence(made.rows),
-        "mistakes": mistakes(made, class_names),
+        "cost": cost(clips),
+        "answers": answers(clips),
+        "evidence": evidence(clips.evidence),
+        "mistakes": mistakes(clips),
         "versions": versions(("foveal", "numpy", "av", "onnxruntime")),
         "cpu": cpu_name(),
     }
@@ -178,36 +235,33 @@ def _bins(found: Reliability) -> list[dict[str, Any]]:
     ]
 
 
-def cost(rows: Sequence[Row]) -> dict[str, Any]:
+def cost(clips: Clips) -> dict[str, Any]:
     """Return mean, p50 and p95 of what a clip costs, and the mean milliseconds of each stage."""
     found: dict[str, Any] = {}
-    for name, of in COSTS.items():
-        values = spread([of(row) for row in rows]).to_json()
-        found[name] = {key: round(value, 3) for key, value in values.items()}
+    for name, values in clips.costs.items():
+        found[name] = {key: round(value, 3) for key, value in spread(values).to_json().items()}
     found["ms_by_stage"] = {
-        stage: round(float(np.mean([row["cost"]["ms"][stage] for row in rows])), 3)
-        for stage in STAGES
+        stage: round(float(values.mean()), 3) for stage, values in clips.stages.items()
     }
     return found
 
 
-def answers(made: Judged) -> list[dict[str, Any]]:
+def answers(clips: Clips) -> list[dict[str, Any]]:
     """Return accuracy and mean cost if every clip ended with its answer number i, or its last.
 
     Clips that stopped before keep what they had said and cost until then, so the last entry is
     the evaluation itself, but for parts that ran after the last answer.
     """
-    paths = [_path(row) for row in made.rows]
     found = []
-    for i in range(max(map(len, paths))):
-        ends = [path[min(i, len(path) - 1)] for path in paths]
-        right = [label == want for (_, label), want in zip(ends, made.labels, strict=True)]
+    for i in range(max(map(len, clips.answers))):
+        ends = [path[min(i, len(path) - 1)] for path in clips.answers]
+        right = [label == want for (_, label), want in zip(ends, clips.labels, strict=True)]
         found.append(
             {
                 "answer": i,
                 "accuracy": short(sum(right) / len(right)),
                 "macs": round(float(np.mean([macs for macs, _ in ends])), 3),
-                "ended": sum(len(path) == i + 1 for path in paths),
+                "ended": sum(len(path) == i + 1 for path in clips.answers),
             }
         )
     return found
@@ -225,9 +279,8 @@ def _path(row: Row) -> list[tuple[int, int]]:
     return path
 
 
-def evidence(rows: Sequence[Row]) -> dict[str, Any] | None:
+def evidence(known: Sequence[Row]) -> dict[str, Any] | None:
     """Return how well looks meet the evidence, for the clips of which it is known; or nothing."""
-    known = [row["evidence"] for row in rows if "evidence" in row]
     if not known:
         return None
     looked = [one for one in known if one["looks"]]
@@ -247,19 +300,19 @@ def evidence(rows: Sequence[Row]) -> dict[str, Any] | None:
     }
 
 
-def mistakes(made: Judged, class_names: Sequence[str]) -> list[dict[str, Any]]:
+def mistakes(clips: Clips) -> list[dict[str, Any]]:
     """Return the clips it was surest of and wrong about, at most :data:`MAX_MISTAKES`."""
-    predicted, sure = made.predicted, made.probs.max(axis=1)
-    wrong = np.flatnonzero(predicted != made.labels)
+    names, predicted, sure = clips.class_names, clips.predicted, clips.probs.max(axis=1)
+    wrong = np.flatnonzero(predicted != clips.labels)
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MAX_MISTAKES]
     return [
         {
-            "sample": made.rows[i]["sample"],
-            "path": made.rows[i]["path"],
-            "label": class_names[made.labels[i]],
-            "predicted": class_names[predicted[i]],
+            "sample": clips.samples[i],
+            "path": clips.paths[i],
+            "label": names[clips.labels[i]],
+            "predicted": names[predicted[i]],
             "prob": short(sure[i]),
-            "prob_of_label": short(made.probs[i, made.labels[i]]),
+            "prob_of_label": short(clips.probs[i, clips.labels[i]]),
         }
         for i in worst
     ]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -37,8 +38,7 @@ class Folder:
 
     def __init__(self, place: Path, asked: Mapping[str, Any]) -> None:
         self.place = place
-        self.rows: dict[str, dict[str, Any]] = {}
-        """What is done, by the name of the sample."""
+        self._places: dict[str, int] = {}
         known = place / ASKED
         if known.is_file():
             self._check(known, asked)
@@ -71,41 +71,63 @@ class Folder:
         path = self.place / CLIPS
         if not path.exists():
             return
-        raw = path.read_bytes()
-        whole = raw.rfind(b"\n") + 1
-        if whole < len(raw):
-            with path.open("r+b") as file:
-                file.truncate(whole)
-        for number, line in enumerate(raw[:whole].splitlines(), start=1):
-            try:
-                row = json.loads(line)
-                name = row["sample"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise EvaluationError(
-                    f"{path} line {number}: this is no line of an evaluation ({error})",
-                    hint="remove that line to have its clip judged again",
-                ) from error
-            if name in self.rows:
-                raise EvaluationError(
-                    f"{path} line {number}: {name} is there twice", hint="remove one of the two"
-                )
-            self.rows[name] = row
+        with path.open("r+b") as file:
+            at = 0
+            for number, line in enumerate(file, start=1):
+                if not line.endswith(b"\n"):
+                    file.truncate(at)
+                    return
+                try:
+                    name = json.loads(line)["sample"]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise EvaluationError(
+                        f"{path} line {number}: this is no line of an evaluation ({error})",
+                        hint="remove that line to have its clip judged again",
+                    ) from error
+                if name in self._places:
+                    raise EvaluationError(
+                        f"{path} line {number}: {name} is there twice", hint="remove one of the two"
+                    )
+                self._places[name] = at
+                at += len(line)
+
+    def __contains__(self, name: str) -> bool:
+        """Return whether the clip of that name has its line."""
+        return name in self._places
+
+    def __len__(self) -> int:
+        """Return how many clips have their line."""
+        return len(self._places)
 
     def lines(self) -> IO[bytes]:
         """Return ``clips.jsonl`` opened to add to."""
         return (self.place / CLIPS).open("ab")
 
-    def add(self, file: IO[bytes], row: dict[str, Any]) -> None:
+    def add(self, file: IO[bytes], row: Mapping[str, Any]) -> None:
         """Write down one clip; once this returns, stopping the process loses it no more."""
-        file.write(line_of(row))
+        line = line_of(row)
+        self._places[row["sample"]] = file.tell()
+        file.write(line)
         file.flush()
-        self.rows[row["sample"]] = row
 
-    def put_in_order(self, names: Sequence[str]) -> list[dict[str, Any]]:
+    def rows(self, names: Iterable[str]) -> Iterator[dict[str, Any]]:
+        """Yield the lines of these clips, one at a time in memory."""
+        with (self.place / CLIPS).open("rb") as file:
+            for name in names:
+                file.seek(self._places[name])
+                yield json.loads(file.readline())
+
+    def put_in_order(self, names: Sequence[str]) -> None:
         """Rewrite the lines in the order of ``names``, so that it does not tell of a stop."""
-        rows = [self.rows[name] for name in names]
-        write_whole(self.place / CLIPS, b"".join(map(line_of, rows)))
-        return rows
+        if list(self._places) == list(names):
+            return
+        places: dict[str, int] = {}
+        with beside(self.place / CLIPS) as part, (self.place / CLIPS).open("rb") as file:
+            for name in names:
+                file.seek(self._places[name])
+                places[name] = part.tell()
+                part.write(file.readline())
+        self._places = places
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:
@@ -113,16 +135,23 @@ def line_of(row: Mapping[str, Any]) -> bytes:
     return (json.dumps(row, allow_nan=False, separators=(",", ":")) + "\n").encode("ascii")
 
 
-def write_whole(path: Path, content: str | bytes) -> None:
+def write_whole(path: Path, content: str) -> None:
     """Write a file by way of another beside it; what was there stays until then.
 
     Raises:
         OSError: it cannot be written.
     """
-    beside = path.with_name(f".{path.name}.part")
-    raw = content if isinstance(content, bytes) else content.encode("utf-8", "surrogateescape")
+    with beside(path) as part:
+        part.write(content.encode("utf-8", "surrogateescape"))
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[IO[bytes]]:
+    """Give a file beside ``path`` that takes its place if all goes well."""
+    other = path.with_name(f".{path.name}.part")
     try:
-        beside.write_bytes(raw)
-        os.replace(beside, path)
+        with other.open("wb") as part:
+            yield part
+        os.replace(other, path)
     finally:
-        beside.unlink(missing_ok=True)
+        other.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from foveal.dataset import Dataset, Format, Sample, Split, named_samples
 from foveal.engine.executor import Outcome
 from foveal.evaluation.errors import EvaluationError
 from foveal.evaluation.evidence import located, read_truth, truth_of
-from foveal.evaluation.figures import EVALUATION_SCHEMA, figures
+from foveal.evaluation.figures import EVALUATION_SCHEMA, figures, gather
 from foveal.evaluation.folder import FIGURES, REPORT, Folder, write_whole
 from foveal.evaluation.report import report
 from foveal.evaluation.subject import Subject, choose, find_subject, need_clips
@@ -67,7 +67,7 @@ class Judging:
     @property
     def num_done(self) -> int:
         """How many of the clips have their line."""
-        return len(self.folder.rows)
+        return len(self.folder)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class Judging:
         Raises:
             EvaluationError: the model answers with segments.
         """
-        left = [pair for pair in self.samples.items() if pair[0] not in self.folder.rows]
+        left = [pair for pair in self.samples.items() if pair[0] not in self.folder]
         model = self.model
         done = run(
             left,
@@ -136,17 +136,19 @@ class Judging:
         Raises:
             NothingReadError: no clip could be read; the first one's reason is given.
         """
-        folder = self.folder
-        rows = folder.put_in_order(list(self.samples))
-        if all(row["status"] == "error" for row in rows):
-            error = rows[0]["error"]
+        folder, names = self.folder, list(self.samples)
+        folder.put_in_order(names)
+        clips = gather(folder.rows(names), self.dataset.class_names)
+        if not len(clips):
+            error = clips.errors[0]
             raise NothingReadError(
-                f"none of the {len(rows):,} clips could be read: {error['message']}",
+                f"none of the {len(names):,} clips could be read: {error['message']}",
                 hint=error["hint"],
             )
-        found = figures(rows, class_names=self.dataset.class_names, about=self.about)
+        found = figures(clips, about=self.about)
         write_whole(folder.place / FIGURES, json.dumps(found, indent=1, allow_nan=False) + "\n")
-        page = report(found, rows, samples=self.samples, kind=self.dataset.kind)
+        worst = folder.rows(one["sample"] for one in found["mistakes"])
+        page = report(found, clips, worst=worst, samples=self.samples, kind=self.dataset.kind)
         write_whole(folder.place / REPORT, page)
         return Evaluated(figures=found, out=folder.place)
 

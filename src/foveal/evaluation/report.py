@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 from importlib.resources import files
 from string import Template
@@ -12,7 +12,7 @@ import numpy as np
 
 from foveal.dataset import Kind, Sample, open_sample
 from foveal.evaluation import plots
-from foveal.evaluation.figures import COSTS, Row
+from foveal.evaluation.figures import Clips, Row
 from foveal.explain.filmstrip import filmstrip
 from foveal.explain.markup import (
     count,
@@ -40,8 +40,9 @@ NARROW = "\N{NO-BREAK SPACE}%"
 
 def report(
     found: Mapping[str, Any],
-    rows: Sequence[Row],
+    clips: Clips,
     *,
+    worst: Iterable[Row],
     samples: Mapping[str, Sample],
     kind: Kind,
 ) -> str:
@@ -49,7 +50,8 @@ def report(
 
     Args:
         found: all figures.
-        rows: the lines they are made of.
+        clips: what they are made of.
+        worst: the lines of the mistakes in ``found``, in their order.
         samples: by name, to show the frames that mistakes were made on.
         kind: what they are.
     """
@@ -60,11 +62,11 @@ def report(
         _part("What was taken for what", plots.confusion(found)),
         _part("Class by class", _classes(found["classes"])),
         _part("How sure, and how often right", _calibration(found["calibration"])),
-        _part("What a clip costs", _cost(found, rows)),
+        _part("What a clip costs", _cost(found, clips)),
         _part("Accuracy by cost", plots.accuracy_by_cost(found["answers"], _macs)),
         _part("Where it looked", _evidence(found["evidence"])) if found["evidence"] else "",
-        _part("The worst mistakes", _mistakes(found, rows, samples, kind)),
-        _part("What could not be read", _failed(rows)) if found["failed"] else "",
+        _part("The worst mistakes", _mistakes(found["mistakes"], worst, samples, kind)),
+        _part("What could not be read", _failed(clips.errors)) if found["failed"] else "",
         _part("What this is", _about(found)),
     ]
     return _resource("report.html").substitute(
@@ -177,7 +179,7 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
     )
 
 
-def _cost(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
+def _cost(found: Mapping[str, Any], clips: Clips) -> str:
     cost = found["cost"]
     shown: dict[str, tuple[str, Callable[[float], str]]] = {
         "macs": ("multiply-accumulates", _macs),
@@ -185,8 +187,7 @@ def _cost(found: Mapping[str, Any], rows: Sequence[Row]) -> str:
         "frames_decoded": ("frames decoded", partial(number, decimals=1)),
         "ms": ("time, all stages", duration_ms),
     }
-    answered = [row for row in rows if row["status"] == "ok"]
-    values = {name: [COSTS[name](row) for row in answered] for name in shown}
+    values = {name: clips.costs[name].tolist() for name in shown}
     varying = [name for name in shown if min(values[name]) < max(values[name])]
     figures = join(
         plots.histogram(values[name], cost[name], title=shown[name][0], words=shown[name][1])
@@ -248,19 +249,19 @@ def _evidence(evidence: Mapping[str, Any]) -> str:
 
 
 def _mistakes(
-    found: Mapping[str, Any], rows: Sequence[Row], samples: Mapping[str, Sample], kind: Kind
+    mistakes: Sequence[Mapping[str, Any]],
+    worst: Iterable[Row],
+    samples: Mapping[str, Sample],
+    kind: Kind,
 ) -> str:
-    mistakes = found["mistakes"]
     if not mistakes:
         return '<p class="aside">There are none.</p>'
-    by_name = {row["sample"]: row for row in rows}
     budget = PICTURE_BYTES // len(mistakes)
     shown = join(
-        _mistake(one, by_name[one["sample"]], samples[one["sample"]], kind, budget)
-        for one in mistakes
+        _mistake(one, row, samples[one["sample"]], kind, budget)
+        for one, row in zip(mistakes, worst, strict=True)
     )
-    aside = '<p class="aside">Wrong answers, the surest first.</p>'
-    return f"{aside}\n{shown}"
+    return f'<p class="aside">Wrong answers, the surest first.</p>\n{shown}'
 
 
 def _mistake(one: Mapping[str, Any], row: Row, sample: Sample, kind: Kind, budget: int) -> str:
@@ -313,11 +314,10 @@ def _prediction(row: Row, clip: ClipInfo) -> Prediction:
     )
 
 
-def _failed(rows: Sequence[Row]) -> str:
-    failed = [row for row in rows if row["status"] == "error"]
+def _failed(failed: Sequence[Row]) -> str:
     lines = join(
-        f"<tr><th>{text(shortened(row['error']['message'], 300))}</th></tr>"
-        for row in failed[:MAX_FAILED]
+        f"<tr><th>{text(shortened(error['message'], 300))}</th></tr>"
+        for error in failed[:MAX_FAILED]
     )
     more = len(failed) - MAX_FAILED
     aside = f'<p class="aside">{count(more, "more clip")}.</p>' if more > 0 else ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from foveal.evaluation.figures import MAX_MISTAKES, calibration, figures
+from foveal.evaluation.figures import MAX_MISTAKES, calibration, figures, gather
 from foveal.metrics import cooled, expected_calibration_error, fit_temperature
 from tests.unit.evaluation.rows import ABOUT, failed, row
 
@@ -16,7 +16,7 @@ NAMES = ("cat", "dog", "fox")
 
 
 def made(rows: list[dict[str, Any]], names: tuple[str, ...] = NAMES) -> dict[str, Any]:
-    found = figures(rows, class_names=names, about=ABOUT)
+    found = figures(gather(rows, names), about=ABOUT)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     return found
 

@@ -8,18 +8,21 @@ from typing import Any
 import pytest
 
 from foveal.dataset import Sample
-from foveal.evaluation.figures import figures
+from foveal.evaluation.figures import figures, gather
 from foveal.evaluation.report import report
 from tests.unit.evaluation.rows import ABOUT, failed, row
 
 
 def page(rows: list[dict[str, Any]], names: tuple[str, ...], **about: Any) -> str:
-    found = figures(rows, class_names=names, about={**ABOUT, **about})
+    clips = gather(rows, names)
+    found = figures(clips, about={**ABOUT, **about})
+    by_name = {one["sample"]: one for one in rows}
+    worst = [by_name[one["sample"]] for one in found["mistakes"]]
     samples = {
         one["sample"]: Sample(path=f"/gone/{one['sample']}", label=0, where=one["sample"])
         for one in rows
     }
-    return report(found, rows, samples=samples, kind="video")
+    return report(found, clips, worst=worst, samples=samples, kind="video")
 
 
 def one_hot(k: int, num: int) -> list[float]:
