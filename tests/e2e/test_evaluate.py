@@ -18,8 +18,6 @@ import pytest
 from foveal.cli.app import main
 from foveal.dataset import fingerprint, read_dataset
 from foveal.evaluation import EvaluationError, evaluate, prepare
-from foveal.haystack import find, write_videos
-from foveal.systems.index import ALL
 from tests.e2e.conftest import environment
 from tests.helpers_bundle import COLOURS, MACS_PER_FRAME, write_clip, write_colour_bundle
 
@@ -427,19 +425,3 @@ def test_a_damaged_bundle_is_a_file_that_failed(colours: Set, tmp_path: Path) ->
     (tmp_path / "cut.foveal").write_bytes(raw[: len(raw) // 2])
     assert main(["evaluate", "cut.foveal", str(colours.clips)]) == 1
     assert main(["evaluate", "missing.foveal", str(colours.clips)]) == 2
-
-
-# --- what is known of where to look ---------------------------------------------------------
-
-
-def test_generated_clips_say_whether_it_looked_at_the_evidence(tmp_path: Path) -> None:
-    row = next(row for row in ALL if row.name == "ocsampler")
-    bundle = ROOT / "src" / Path(*row.module.split(".")) / "tiny.foveal"
-    list(write_videos("clips", find("salient-frames-v1"), split="test", count=6))
-    found = evaluate(bundle, "clips").figures
-    assert found["num_judged"] == 6
-    evidence = found["evidence"]
-    assert evidence["num_clips"] == 6
-    assert evidence["chance"] == 0.2
-    assert evidence["precision"] > 0.5
-    assert "Where it looked" in Path("evaluations/tiny-test-truth.jsonl/report.html").read_text()
