@@ -108,8 +108,8 @@ DEARER, ON_PERSON = "uniform-2-whole", "squares_on_person"
 
 WHY = (
     "it is the middle of the picture that is not beaten: the squares hold the person more often, "
-    "but the actions for which that matters, those that cross the picture, are hardly told apart in "
-    "single frames whoever places the square, and most others are done in the middle"
+    "but the actions for which that matters, those that cross the picture, are hardly told apart "
+    "in single frames whoever places the square, and most others are done in the middle"
 )
 
 Scores = Mapping[str, Mapping[str, float]]
