@@ -13,6 +13,8 @@ from lightning_fabric.plugins.precision.amp import MixedPrecision
 from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import nn
 
+from foveal.train.checkpoint import TrainError
+
 Device: TypeAlias = Literal["auto", "cpu", "cuda", "mps"]
 PrecisionName: TypeAlias = Literal["32-true", "bf16-mixed", "16-mixed"]
 
@@ -24,8 +26,17 @@ def make_fabric(device: Device, precision: PrecisionName) -> Fabric:
 
     Several processes are started by ``torchrun``, whose environment says how many there are;
     they talk over gloo on a CPU and over NCCL on CUDA. One process is the rule otherwise.
+
+    Raises:
+        TrainError: there is no such device.
     """
     found = _accelerator() if device == "auto" else device
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
+    if not there.get(found, torch.backends.mps.is_available()):
+        raise TrainError(
+            f"there is no {found} device that PyTorch can use here",
+            hint="leave device at auto, or install a build of PyTorch for it",
+        )
     plugins: list[Precision | ClusterEnvironment | CheckpointIO] = []
     if precision != "32-true":
         plugins.append(MixedPrecision(precision, "cpu" if found == "cpu" else found))

@@ -291,3 +291,11 @@ def test_more_samples_a_step_than_there_are_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'glance' takes 41 samples a step, there are 40"):
         train(tmp_path / "run", recipe=replace(recipe, stages=stages))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_device_that_is_not_there_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(TrainError, match="no cuda device that PyTorch can use here; leave device"):
+        fit(toy.recipe(), toy.data(), out=tmp_path, seed=0, running=Running(device="cuda"))
