@@ -68,7 +68,36 @@ def figures() -> str:
         f"among the first three frames, so that {whole['on_frames_decoded_per_clip']:.1f} of "
         f"{whole['off_frames_decoded_per_clip']:.0f} frames are decoded.",
     ]
+    lines += ["", *real_clips()]
     return "\n".join(lines) + "\n"
+
+
+def real_clips() -> list[str]:
+    """Return the figures on untrimmed Weizmann actions."""
+    told = measured("adafocus_v2/weizmann")
+    lines = [
+        "| 8 frames of untrimmed real clips (Weizmann); three splits | right | crossing the "
+        "picture | other actions | on the person | MMACs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, way in told["ways"].items():
+        right, found = way["accuracy"], way.get("squares_on_person")
+        lines.append(
+            f"| {name} | {right['mean']:.1%} ± {100 * right['deviation']:.1f} | "
+            f"{way['crossing_accuracy']['mean']:.1%} | {way['other_accuracy']['mean']:.1%} | "
+            f"{'' if found is None else format(found['mean'], '.1%')} | "
+            f"{way['mmacs']['mean']:.1f} |"
+        )
+    files = told["from_files"]
+    policy, centre = (told["ways"][name]["accuracy"]["by_split"] for name in ("policy", "centre"))
+    return [
+        *lines,
+        "",
+        f"By split, the policy: {_each(policy)}, the centre: {_each(centre)}; chance is "
+        f"{told['chance']:.0%}. From the",
+        f"MP4 files {sum(one['other_answer'] for one in files)} of "
+        f"{sum(one['videos'] for one in files)} answers differ.",
+    ]
 
 
 def _exit_lines(exits: dict[str, Any]) -> list[str]:
