@@ -58,6 +58,8 @@ def figures() -> str:
             for name, words in TRAININGS.items()
         ),
         "",
+        *real_clips(),
+        "",
         f"Speed with exits (decoded clips, batch 16): {fast['macs_saved']:.1%} of MACs saved, "
         f"{fast['time_saved']:.1%} of time; one clip at a time {slow['time_saved']:.1%}. The "
         f"bundle has {speed['bundle_bytes'] / 1e3:.0f} kB; without PyTorch it decided otherwise "
@@ -68,8 +70,31 @@ def figures() -> str:
         f"among the first three frames, so that {whole['on_frames_decoded_per_clip']:.1f} of "
         f"{whole['off_frames_decoded_per_clip']:.0f} frames are decoded.",
     ]
-    lines += ["", *real_clips()]
     return "\n".join(lines) + "\n"
+
+
+def _exit_lines(exits: dict[str, Any]) -> list[str]:
+    lines = [
+        "| exits, 8 frames | cost | right | all frames | random exits in the same numbers |",
+        "|---|---|---|---|---|",
+    ]
+    columns = ("cost", "exit_accuracy", "static_accuracy", "random_exit_accuracy")
+    for name in ("plain", "faint"):
+        found = exits[name]["over_seeds"]
+        cells = " | ".join(f"{found[column]['mean']:.1%}" for column in columns)
+        lines.append(f"| {name} clips | {cells} |")
+    return lines
+
+
+def _training_line(training: dict[str, Any], words: str) -> str:
+    columns = (
+        "policy_accuracy",
+        "policy_found_within_8_px",
+        "glance_accuracy",
+        "random_accuracy",
+    )
+    cells = " | ".join(f"{training['over_seeds'][column]['mean']:.1%}" for column in columns)
+    return f"| {words} | {cells} |"
 
 
 def real_clips() -> list[str]:
@@ -98,30 +123,6 @@ def real_clips() -> list[str]:
         f"MP4 files {sum(one['other_answer'] for one in files)} of "
         f"{sum(one['videos'] for one in files)} answers differ.",
     ]
-
-
-def _exit_lines(exits: dict[str, Any]) -> list[str]:
-    lines = [
-        "| exits, 8 frames | cost | right | all frames | random exits in the same numbers |",
-        "|---|---|---|---|---|",
-    ]
-    columns = ("cost", "exit_accuracy", "static_accuracy", "random_exit_accuracy")
-    for name in ("plain", "faint"):
-        found = exits[name]["over_seeds"]
-        cells = " | ".join(f"{found[column]['mean']:.1%}" for column in columns)
-        lines.append(f"| {name} clips | {cells} |")
-    return lines
-
-
-def _training_line(training: dict[str, Any], words: str) -> str:
-    columns = (
-        "policy_accuracy",
-        "policy_found_within_8_px",
-        "glance_accuracy",
-        "random_accuracy",
-    )
-    cells = " | ".join(f"{training['over_seeds'][column]['mean']:.1%}" for column in columns)
-    return f"| {words} | {cells} |"
 
 
 def _each(values: Sequence[float] | Any) -> str:
