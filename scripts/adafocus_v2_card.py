@@ -63,6 +63,8 @@ def figures() -> str:
             for name, words in TRAININGS.items()
         ),
         "",
+        *real_clips(),
+        "",
         f"Speed with exits (decoded clips, batch 16): {fast['macs_saved']:.1%} of MACs saved, "
         f"{fast['time_saved']:.1%} of time; one clip at a time {slow['time_saved']:.1%}. The "
         f"bundle has {speed['bundle_bytes'] / 1e3:.0f} kB; without PyTorch it decided otherwise "
@@ -122,6 +124,34 @@ def _training_line(training: dict[str, Any], words: str) -> str:
     )
     cells = " | ".join(f"{training['over_seeds'][column]['mean']:.1%}" for column in columns)
     return f"| {words} | {cells} |"
+
+
+def real_clips() -> list[str]:
+    """Return the figures on untrimmed Weizmann actions."""
+    told = measured("adafocus_v2/weizmann")
+    lines = [
+        "| 8 frames of untrimmed real clips (Weizmann); three splits | right | crossing the "
+        "picture | other actions | on the person | MMACs |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, way in told["ways"].items():
+        right, found = way["accuracy"], way.get("squares_on_person")
+        lines.append(
+            f"| {name} | {right['mean']:.1%} ± {100 * right['deviation']:.1f} | "
+            f"{way['crossing_accuracy']['mean']:.1%} | {way['other_accuracy']['mean']:.1%} | "
+            f"{'' if found is None else format(found['mean'], '.1%')} | "
+            f"{way['mmacs']['mean']:.1f} |"
+        )
+    files = told["from_files"]
+    policy, centre = (told["ways"][name]["accuracy"]["by_split"] for name in ("policy", "centre"))
+    return [
+        *lines,
+        "",
+        f"By split, the policy: {_each(policy)}, the centre: {_each(centre)}; chance is "
+        f"{told['chance']:.0%}. From the",
+        f"MP4 files {sum(one['other_answer'] for one in files)} of "
+        f"{sum(one['videos'] for one in files)} answers differ.",
+    ]
 
 
 def _each(values: Sequence[float] | Any) -> str:
