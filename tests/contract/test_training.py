@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
@@ -57,6 +58,13 @@ def named(stage: Stage, network: nn.Module) -> set[str]:
     }
 
 
+@cache
+def on_meta(row, name: str) -> nn.Module:
+    """Return the network of a recipe without memory, made once."""
+    with torch.device("meta"):
+        return recipes_of(row)[name]().network()
+
+
 @SYSTEMS
 def test_the_table_has_the_recipes_that_every_system_has(row) -> None:
     assert {"paper", "small", "tiny"} <= set(recipes_of(row))
@@ -67,8 +75,7 @@ def test_recipes_build_without_memory(row, name) -> None:
     recipe = recipes_of(row)[name]()
     assert recipe.name == name
     assert isinstance(recipe.config, module_of(row, "protocol").Config)
-    with torch.device("meta"):
-        network = recipe.network()
+    network = on_meta(row, name)
     parameters = list(network.parameters())
     assert parameters
     assert all(parameter.is_meta for parameter in parameters)
@@ -167,9 +174,7 @@ def test_every_stage_can_be_judged(row) -> None:
     ids=lambda value: getattr(value, "name", value),
 )
 def test_pretrained_names_all_published_backbones_of_a_network_or_none(row, name) -> None:
-    recipe = recipe_of(row, name)
-    with torch.device("meta"):
-        network = recipe.network()
+    recipe, network = recipe_of(row, name), on_meta(row, name)
     there = {
         dotted: module.name
         for dotted, module in network.named_modules()

@@ -11,7 +11,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 MARK = re.compile(r"<!-- figures: (\S+) -->")
-PAGES = [ROOT / "README.md", *sorted((ROOT / "src").rglob("README.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "src").rglob("README.md")),
+]
 SECTIONS = [(page, script) for page in PAGES for script in MARK.findall(page.read_text("utf-8"))]
 
 

@@ -38,7 +38,7 @@ def require_train_extra(what: str) -> None:
     for package in TRAIN_EXTRA:
         try:
             found = find_spec(package)
-        except ValueError:  # a module without a specification
+        except (ModuleNotFoundError, ValueError):  # the latter: one without a specification
             found = None
         if found is None:
             raise _missing(what, package)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Literal, TypeAlias, cast
 
 import torch
@@ -371,6 +371,7 @@ def _eval_modules(teacher_norm: TeacherNorm) -> tuple[str, ...]:
     return ("teacher",) if teacher_norm == "frozen" else ()
 
 
+@cache
 def _cnn_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group, ...]:
     """[C] Weights as they are; biases at twice the rate, no decay; norms without decay."""
     biases: list[str] = []
@@ -390,6 +391,7 @@ def _cnn_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group,
     )
 
 
+@cache
 def _swin_groups(cfg: Config, who: Literal["teacher", "student"]) -> tuple[Group, ...]:
     """[C] The backbone at a tenth of the rate; norms and position tables without decay."""
     plain: list[str] = []
