@@ -41,6 +41,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from foveal.cli.train import minutes_of
 from foveal.results import write_result
 
 SPLITS = Path(__file__).with_name("weizmann_splits.json")
@@ -103,7 +104,8 @@ def train(listed: Path, run: Path, system: str, seed: int, extra: tuple[str, ...
         resume = ["--resume"] if (run / "checkpoint.json").exists() else []
         subprocess.run([sys.executable, "-m", "foveal", *command, *extra, *resume], check=True)
     told = json.loads(result.read_text(encoding="utf-8"))
-    return {**told, "data_wait": data_wait(run / "metrics.csv")}
+    wait = data_wait(run / "metrics.csv")
+    return {**told, "minutes": minutes_of(run), "data_wait": wait}
 
 
 def data_wait(metrics: Path) -> dict[str, float]:
@@ -139,6 +141,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path(".cache/train_by_command"))
     parser.add_argument("--out", type=Path, default=Path("results/train"))
     parser.add_argument("--only", nargs="+", help="SET/SYSTEM/SPLIT; trains these, writes nothing")
+    parser.add_argument("--found", action="store_true", help="tell what was trained, train nothing")
     parser.add_argument("--pretrained", action="store_true")
     options = parser.parse_args()
     if options.data is None:
@@ -155,11 +158,13 @@ def main() -> None:
                     continue
                 listed = write_list(options.data, name, split, options.runs)
                 run = options.runs / f"{name}-{kind}-{split}"
+                if options.found and not (run / "result.json").exists():
+                    continue
                 told.append(train(listed, run, system, split, extra))
-            if len(told) == 3:
+            if len(told) == 3 and not options.only:
                 measured[kind] = summary(told)
                 print(name, kind, measured[kind]["accuracy"], measured[kind]["minutes"])
-        if not options.only:
+        if measured:
             write_result(
                 options.out / f"{name}.json",
                 title=f"systems trained on {name} by the command line alone",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import importlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -74,7 +74,6 @@ def run(data: str, options: Options) -> int:
         work = prepare(dataset, options, settings)
         recipe = work.configured.recipe
         made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
-        began = time.perf_counter()
         with progress_lines() as (log, tell):
             result = fit(
                 recipe,
@@ -88,9 +87,8 @@ def run(data: str, options: Options) -> int:
                 log=log,
                 tell=tell,
             )
-        minutes = (time.perf_counter() - began) / 60
         if is_first():
-            finish(work, result, minutes)
+            finish(work, result, minutes_of(work.out))
     return OK
 
 
@@ -297,6 +295,16 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
     size = bundle.stat().st_size / 2**20
     print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
     print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
+
+
+def minutes_of(run: Path) -> float:
+    """Return how long all steps of a run took, those before it was stopped and resumed too."""
+    took: dict[str, float] = {}
+    with (run / "metrics.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if row["name"] == "ms_per_step":  # the mean of the stage so far
+                took[row["stage"]] = float(row["value"]) * int(row["step"])
+    return sum(took.values()) / 60_000
 
 
 def describe(work: Work) -> dict[str, Any]:
