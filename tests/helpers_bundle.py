@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import av
 import numpy as np
@@ -42,7 +43,12 @@ def colour_model() -> bytes:
 
 
 def write_colour_bundle(
-    path: Path, *, num_frames: int = 4, threshold: float | None = 0.6, model: bytes | None = None
+    path: Path,
+    *,
+    num_frames: int = 4,
+    threshold: float | None = 0.6,
+    model: bytes | None = None,
+    answer: Literal["mean", "each"] = "each",
 ) -> Bundle:
     """Write a bundle of the system ``baselines`` that looks at ``num_frames`` uniform frames."""
     config = protocol.Config(
@@ -50,7 +56,7 @@ def write_colour_bundle(
         num_frames=num_frames,
         num_classes=len(COLOURS),
         part="colour",
-        answer="each",
+        answer=answer,
     )
     (spec,) = protocol.parts(config)
     return write_bundle(

@@ -224,9 +224,10 @@ class Model:
         )
         start = partial(steps, config, self.context)
         for done in executor.run(_job(source, start) for source in sources):
-            yield done if isinstance(done, Failure) else self._prediction(done, top_k=top_k)
+            yield done if isinstance(done, Failure) else self.prediction(done, top_k=top_k)
 
-    def _prediction(self, outcome: Outcome, *, top_k: int) -> Prediction:
+    def prediction(self, outcome: Outcome, *, top_k: int) -> Prediction:
+        """Return what came of a run of this model in words: the best ``top_k`` labels a stretch."""
         labels = self.labels(outcome.answer, outcome.clip, top_k=top_k)
         stretches = Counter((label.start_seconds, label.end_seconds) for label in labels)
         most = max(stretches.values(), default=top_k)

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from foveal.cli import app
+from foveal.cli import command
 from foveal.cli.app import main
 from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
@@ -59,7 +59,7 @@ def one_thread() -> Iterator[None]:
 
 
 def test_formats_are_those_of_the_dataset() -> None:
-    assert get_args(Format) == app.FORMATS
+    assert get_args(Format) == command.FORMATS
 
 
 # --- from clips to a bundle -------------------------------------------------------------------

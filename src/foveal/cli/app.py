@@ -7,45 +7,12 @@ parser takes to load (docs/decisions.md).
 from __future__ import annotations
 
 import sys
-from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 
+from foveal.cli.command import Command, format_option, natural, positive
 from foveal.cli.guard import USAGE, complain, guarded
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """One verb of the command line.
-
-    Args:
-        name: as typed.
-        summary: one line for the list of commands.
-        about: what else a reader of ``--help`` should know, in lines of at most 80 characters.
-        examples: command lines.
-        options: adds the options to a parser.
-        run: does it and returns the exit code.
-    """
-
-    name: str
-    summary: str
-    about: str
-    examples: tuple[str, ...]
-    options: Callable[[ArgumentParser], None]
-    run: Callable[[Namespace], int]
-
-    def parser(self) -> ArgumentParser:
-        """Return the parser of what follows the name."""
-        examples = "\n".join(f"  {line}" for line in self.examples)
-        made = ArgumentParser(
-            prog=f"foveal {self.name}",
-            description=f"{self.summary}\n\n{self.about}",
-            epilog=f"examples:\n{examples}",
-            formatter_class=RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-        self.options(made)
-        return made
+from foveal.cli.judging import EVALUATE
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -125,28 +92,6 @@ def near(name: str) -> str:
 
     found = get_close_matches(name, [command.name for command in COMMANDS], n=1)
     return f"; did you mean {found[0]!r}?" if found else ""
-
-
-def positive(text: str) -> int:
-    """Return ``text`` as a whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: it is not one.
-    """
-    if not text.isdecimal() or int(text) < 1:
-        raise ArgumentTypeError(f"must be a whole number of at least 1, got {text!r}")
-    return int(text)
-
-
-def natural(text: str) -> int:
-    """Return ``text`` as a whole number of at least 0.
-
-    Raises:
-        ArgumentTypeError: it is not one.
-    """
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"must be a whole number of at least 0, got {text!r}")
-    return int(text)
 
 
 # --- recognize ------------------------------------------------------------------------------
@@ -362,21 +307,6 @@ def _import(options: Namespace) -> int:
 
 # --- train ----------------------------------------------------------------------------------
 
-FORMATS = (
-    "folder",
-    "csv",
-    "jsonl",
-    "kinetics",
-    "activitynet",
-    "something-something",
-    "diving48",
-    "ucf101",
-    "hmdb51",
-    "thumos14",
-    "features",
-)
-"""As in :mod:`foveal.dataset`, which is not loaded for that."""
-
 
 def _train_options(parser: ArgumentParser) -> None:
     parser.add_argument(
@@ -407,7 +337,7 @@ def _train_options(parser: ArgumentParser) -> None:
         const="auto",
         help="begin with ImageNet weights: from a file, or found in packages and caches",
     )
-    parser.add_argument("--format", choices=FORMATS, help="of DATA (default: by its looks)")
+    format_option(parser)
     parser.add_argument(
         "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
     )
@@ -526,10 +456,11 @@ COMMANDS = (
     Command(
         name="train",
         summary="Learn to recognise what your own videos show.",
-        about="Picks a system and a small recipe for DATA, or takes those you name, and says why.\n"
-        "What it leaves in RUN: model.foveal, which `foveal recognize --model` runs without\n"
-        "PyTorch, result.json with accuracy and cost on the test split, metrics.csv, and\n"
-        "bad.jsonl with the videos that could not be read. Needs the extra `train`.\n\n"
+        about="Picks a system and a small recipe for DATA, or takes those you name, and says\n"
+        "why. What it leaves in RUN: model.foveal, which `foveal recognize --model` runs\n"
+        "without PyTorch, result.json with accuracy and cost on the test split,\n"
+        "metrics.csv, and bad.jsonl with the videos that could not be read. Needs the\n"
+        "extra `train`.\n\n"
         "Exit code: 0 if the model was trained and judged, 2 if not.",
         examples=(
             "foveal train clips/ --out runs/first",
@@ -540,6 +471,7 @@ COMMANDS = (
         options=_train_options,
         run=_train,
     ),
+    EVALUATE,
     Command(
         name="demo",
         summary="Draw a one-minute clip and recognise it.",

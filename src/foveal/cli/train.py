@@ -301,6 +301,8 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
 
 def describe(work: Work) -> dict[str, Any]:
     """Return what the run was, as plain JSON data."""
+    from foveal.dataset import fingerprint
+
     recipe = work.configured.recipe
     return {
         "system": work.choice.row.name,
@@ -312,6 +314,7 @@ def describe(work: Work) -> dict[str, Any]:
             "class_names": list(work.dataset.class_names),
             "clips": {name: len(part) for name, part in work.dataset.samples.items()},
             "how_split": work.dataset.how_split,
+            "sha256": fingerprint(work.dataset),
         },
         "stages": [
             {

@@ -10,6 +10,7 @@ Nothing is decoded while a dataset is read. docs/data.md has every format.
 """
 
 from foveal.dataset.detect import Format
+from foveal.dataset.identity import fingerprint, named_samples
 from foveal.dataset.opening import open_sample
 from foveal.dataset.read import Purpose, read_dataset
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Kind, Sample, Split
@@ -23,6 +24,8 @@ __all__ = [
     "Purpose",
     "Sample",
     "Split",
+    "fingerprint",
+    "named_samples",
     "open_sample",
     "read_dataset",
 ]

@@ -30,7 +30,7 @@ def resolve(
     """
     if not listing.rows:
         raise DataError(f"{shown(listing.name)}: no sample in it", hint="list one video a row")
-    problems = Problems(hint=_HINT)
+    problems = Problems(hint=_HINT if wanted is None else _hint_for(wanted))
     names = tuple(wanted) if wanted is not None else listing.class_names
     if names is None:
         names = _names_of(listing, problems)
@@ -38,6 +38,9 @@ def resolve(
     elif wanted is not None and listing.class_names is not None:
         listing.rows = [_named(row, listing.class_names) for row in listing.rows]
     index = {name: place for place, name in enumerate(names)}
+    if wanted is not None:
+        _refuse_strangers(listing.rows, index, problems)
+        problems.raise_any()
     labels = [_label(row, index, problems) for row in listing.rows]
     problems.raise_any()
     counts = Counter(labels)
@@ -51,6 +54,22 @@ def resolve(
         problems.add(listing.name, f"only one class ({shown(names[0])}); at least two are needed")
     problems.raise_any()
     return names, labels
+
+
+def _hint_for(wanted: Sequence[str]) -> str:
+    known = f"{len(wanted):,} class{'es' if len(wanted) > 1 else ''}: {some(wanted)}"
+    return f"the model knows {known}; rename the others or leave them out"
+
+
+def _refuse_strangers(rows: Sequence[Row], index: dict[str, int], problems: Problems) -> None:
+    """Note every class that a model does not know, once, however many rows have it."""
+    counts = Counter(row.label for row in rows if row.label not in index)
+    first = {row.label: row for row in reversed(rows)}
+    for label, count in counts.items():
+        if isinstance(label, str):
+            more = f", nor for {count - 1:,} more" if count > 1 else ""
+            what = f"no class {shown(label)!r}{near_miss(label, index)}{more}"
+            problems.add(first[label].where, what)
 
 
 def _named(row: Row, names: Sequence[str]) -> Row:

@@ -6,7 +6,7 @@ that really were made. Letters: N clips, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -100,14 +100,16 @@ def evaluate(
         NothingReadError: no clip can be read; the first one's reason is given.
         ValueError: an answer holds segments, not probabilities.
     """
-    jobs = [
-        Job(name=one.path, open=partial(open_sample, one, kind=kind), steps=steps)
-        for one in samples
-    ]
     outcomes: list[Outcome] = []
     failures: list[Failure] = []
-    executor = Executor(runner, exit_rule=exit_rule, max_in_flight=max_in_flight, catch=True)
-    for done in executor.run(jobs):
+    for done in run(
+        [(one.path, one) for one in samples],
+        kind=kind,
+        runner=runner,
+        steps=steps,
+        exit_rule=exit_rule,
+        max_in_flight=max_in_flight,
+    ):
         if isinstance(done, Failure):
             failures.append(done)
         else:
@@ -116,14 +118,40 @@ def evaluate(
         raise NothingReadError(failures[0].message, hint=failures[0].hint)
     outcomes.sort(key=lambda outcome: outcome.index)
     return Evaluation(
-        probs=np.stack([_probs(outcome) for outcome in outcomes]),
+        probs=np.stack([probs_of(outcome) for outcome in outcomes]),
         labels=np.array([samples[outcome.index].label for outcome in outcomes]),
         costs=tuple(outcome.cost for outcome in outcomes),
         failures=tuple(failures),
     )
 
 
-def _probs(outcome: Outcome) -> Array:
+def run(
+    samples: Iterable[tuple[str, Sample]],
+    *,
+    kind: Kind,
+    runner: Runner,
+    steps: Callable[[ClipInfo], Steps],
+    exit_rule: ExitRule | None = None,
+    max_in_flight: int = 16,
+) -> Iterator[Outcome | Failure]:
+    """Yield what comes of each of ``samples``, given with its name, as they are done.
+
+    An error in one is its failed record; the others go on. Arguments as of :func:`evaluate`.
+    """
+    jobs = (
+        Job(name=name, open=partial(open_sample, one, kind=kind), steps=steps)
+        for name, one in samples
+    )
+    executor = Executor(runner, exit_rule=exit_rule, max_in_flight=max_in_flight, catch=True)
+    yield from executor.run(jobs)
+
+
+def probs_of(outcome: Outcome) -> Array:
+    """Return the probabilities a sample was answered with, float (K,).
+
+    Raises:
+        ValueError: the answer holds segments, not probabilities.
+    """
     if outcome.answer.probs is None:
         raise ValueError(f"{outcome.name}: the answer holds segments, no probabilities")
     return outcome.answer.probs

@@ -22,6 +22,17 @@ OPTIONS = {
         "--key",
         "--licence",
     ),
+    "train": ("--out", "--system", "--recipe", "--set", "--pretrained", "--resume", "DATA"),
+    "evaluate": (
+        "--split",
+        "--out",
+        "--format",
+        "--videos",
+        "--json",
+        "--threads",
+        "RUN_OR_BUNDLE",
+        "DATA",
+    ),
     "demo": ("--keep", "--explain"),
 }
 

@@ -1,0 +1,70 @@
+"""The commands that judge a model; what they do is loaded when one of them runs."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from foveal.cli.command import Command, format_option, positive
+
+
+def _evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "subject",
+        metavar="RUN_OR_BUNDLE",
+        help="folder that `foveal train` left, or a .foveal file",
+    )
+    parser.add_argument("data", metavar="DATA", help="labelled clips, in any form of docs/data.md")
+    parser.add_argument(
+        "--split",
+        choices=("test", "validation", "train"),
+        default="test",
+        help="which clips of DATA (default: test)",
+    )
+    parser.add_argument(
+        "--out",
+        metavar="FOLDER",
+        help="where to write, or to go on (default: SPLIT-DATA in RUN, or below evaluations/)",
+    )
+    format_option(parser)
+    parser.add_argument(
+        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
+    )
+    parser.add_argument("--json", action="store_true", help="print evaluation.json on one line")
+    parser.add_argument(
+        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
+    )
+
+
+def _evaluate(options: Namespace) -> int:
+    from foveal.cli import evaluate
+
+    return evaluate.run(
+        options.subject,
+        options.data,
+        evaluate.Options(
+            split=options.split,
+            out=options.out,
+            format=options.format,
+            videos=options.videos,
+            json=options.json,
+            threads=options.threads,
+        ),
+    )
+
+
+EVALUATE = Command(
+    name="evaluate",
+    summary="Say how often a model is right, how sure, and at what cost.",
+    about="Writes FOLDER/evaluation.json with all figures, report.html with plots and the\n"
+    "worst mistakes, and clips.jsonl with a line for each clip; if it is stopped, the\n"
+    "same command goes on. DATA that the model was trained on is split as it was\n"
+    "then; of other data without splits all is test. Needs no PyTorch.\n\n"
+    "Exit code: 0 if every clip was judged, 1 if one could not be read, 2 if the\n"
+    "command is wrong.",
+    examples=(
+        "foveal evaluate runs/first clips/",
+        "foveal evaluate model.foveal labels.csv --split validation --json",
+    ),
+    options=_evaluate_options,
+    run=_evaluate,
+)
