@@ -20,6 +20,7 @@ import numpy as np
 
 from foveal.sampling.choose import segment_centres
 from foveal.sampling.confidence import softmax
+from foveal.sampling.operating import OperatingPoint, ladder, stop_after
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.types import Array, Box, Canvas, ClipInfo, Crop, PartSpec, Reference, TensorSpec
 
@@ -205,6 +206,21 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
 def reference(cfg: Config) -> Reference | None:
     """Return nothing: no part of it classifies a whole frame at full size."""
     return None
+
+
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return a stop after so many frames, and exits by confidence; one point for a whole clip."""
+    if cfg.place == "video":
+        return (OperatingPoint(name="one square", family="static"),)
+    every, *fewer = ladder(cfg.num_frames)
+    points = [OperatingPoint(name=f"all {every} frames", family="static")]
+    if fewer:
+        points.append(OperatingPoint(name="exits", family="exits", solve="max_prob"))
+    points += [
+        OperatingPoint(name=f"first {n} frames", family="static", exit_rule=stop_after(n))
+        for n in fewer
+    ]
+    return tuple(points)
 
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:

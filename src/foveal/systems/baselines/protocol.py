@@ -17,8 +17,12 @@ from typing import Literal
 import numpy as np
 
 from foveal.sampling.choose import nearest_edges, segment_centres, tag_stretches
+from foveal.sampling.operating import Family, OperatingPoint, ladder
 from foveal.sampling.protocol import Steps, answer, answer_segments, call_rows, look, plan
 from foveal.types import Array, Canvas, ClipInfo, Features, PartSpec, Reference, TensorSpec
+
+DENSE_FRAMES = 16
+"""Frames of the dense run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +177,22 @@ def reference(cfg: Config) -> Reference | None:
     """Return sixteen frames through the same canvas and part; nothing for stored features."""
     if isinstance(cfg.canvas, Features):
         return None
-    return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=16)
+    return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=DENSE_FRAMES)
+
+
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return fewer and fewer frames, at equal distances and drawn; the most is the dense run."""
+    counts = ladder(max(cfg.num_frames, DENSE_FRAMES))
+    points = [_point(counts[0], "uniform", "dense", "dense, {} frames")]
+    for count in counts[1:]:
+        points.append(_point(count, "uniform", "uniform", "{} uniform frames"))
+        points.append(_point(count, "random", "random", "{} random frames"))
+    return tuple(points)
+
+
+def _point(count: int, when: str, family: Family, name: str) -> OperatingPoint:
+    settings = {"num_frames": count, "when": when}
+    return OperatingPoint(name=name.format(count), family=family, settings=settings)
 
 
 def frame_times(cfg: Config, clip: ClipInfo) -> tuple[float, ...]:
