@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from foveal.bundle import Bundle, BundleInvalidError, Part, write_bundle
 from foveal.cli.app import main
 from foveal.dataset import fingerprint, read_dataset
 from foveal.evaluation import EvaluationError, evaluate, prepare
@@ -313,6 +314,33 @@ def test_a_model_that_says_when_and_not_what_is_refused(
     )
 
 
+def test_more_names_than_the_model_has_classes_are_refused(
+    colours: Set, capsys: Capture, tmp_path: Path
+) -> None:
+    """A bundle that says which output the classes are cannot be written so at all."""
+    given = Bundle.open(colours.bundle)
+    (spec,) = given.specs.values()
+    part = Part(spec=spec, model=given.part_bytes(spec.name), macs={(): MACS_PER_FRAME})
+
+    def write(class_output: str | None) -> None:
+        write_bundle(
+            tmp_path / "more.foveal",
+            system="baselines",
+            config=given.manifest.config,
+            class_names=[*COLOURS, "grey"],
+            parts=[part],
+            licence="Apache-2.0",
+            class_output=class_output,
+        )
+
+    with pytest.raises(BundleInvalidError, match=r"4 names, but 'colour.probs' has shape \(3,\)"):
+        write("colour.probs")
+    write(None)
+    assert main(["evaluate", "more.foveal", str(colours.clips)]) == 2
+    err = capsys.readouterr().err
+    assert "more.foveal: it answers with 3 probabilities and has 4 class names;" in err
+
+
 # --- which clips ----------------------------------------------------------------------------
 
 
@@ -366,6 +394,21 @@ def test_a_run_is_judged_again_as_its_training_judged_it(
     assert found["accuracy"]["top1"] == pytest.approx(told["test"]["accuracy"], abs=1e-6)
     gmacs = told["test"]["gmacs_per_clip"]
     assert found["cost"]["macs"]["mean"] / 1e9 == pytest.approx(gmacs, abs=1e-6)
+
+
+def test_stored_features_are_judged_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = np.random.default_rng(0)
+    labels = np.arange(40) % 2
+    rows = chance.normal(size=(40, 3, 6)) + 3 * labels[:, None, None]
+    np.savez("set.npz", features=rows.astype(np.float32), label=labels)
+    command = ["train", "set.npz", "--out", "run", "--set", "steps=30", "--set", "workers=0"]
+    assert main([*command, "--set", "device=cpu"]) == 0
+    told = json.loads(Path("run/result.json").read_text())
+    found = evaluate("run", "set.npz").figures
+    assert found["data"]["trained_on"] == "own"
+    assert found["num_judged"] == told["data"]["clips"]["test"] > 2
+    assert found["accuracy"]["top1"] == pytest.approx(told["test"]["accuracy"], abs=1e-6)
+    assert found["cost"]["frames_decoded"]["mean"] == 0
 
 
 def test_a_run_from_before_sets_had_a_fingerprint_is_known_by_its_counts(

@@ -33,7 +33,7 @@ from foveal.types import Answer, ClipInfo, Cost, Event, FovealError, Source, Tra
 PICTURE_BYTES = 2_400_000
 MAX_SHOTS = 8
 """Frames shown of one mistake."""
-MAX_CLASSES = 200
+UNFOLDED, MAX_CLASSES = 20, 400
 MAX_FAILED = 50
 NARROW = "\N{NO-BREAK SPACE}%"
 
@@ -146,20 +146,31 @@ def _heading(found: Mapping[str, Any]) -> str:
 
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
+    """Return the worst classes, and the others folded away."""
     worst = sorted(classes, key=lambda one: one["accuracy"])
+    shown, rest = worst[:UNFOLDED], worst[UNFOLDED:MAX_CLASSES]
+    pieces = [_class_table(shown)]
+    if rest:
+        better = count(len(rest), "better one")
+        pieces.append(f"<details><summary>{better}</summary>\n{_class_table(rest)}</details>")
+    if len(worst) > MAX_CLASSES:
+        more = count(len(worst) - MAX_CLASSES, "more class", "more classes")
+        pieces.append(f'<p class="aside">{more} in evaluation.json.</p>')
+    return join(pieces)
+
+
+def _class_table(classes: Sequence[Mapping[str, Any]]) -> str:
     rows = join(
         f"<tr><th>{text(shortened(one['class'], 60))}</th>"
         f'<td class="gauge"><i style="width:{number(100 * one["accuracy"])}%"></i></td>'
         f"<td>{percent(one['accuracy'])}</td><td>{percent(one['average_precision'])}</td>"
         f"<td>{one['num_clips']:,}</td></tr>"
-        for one in worst[:MAX_CLASSES]
+        for one in classes
     )
-    more = len(worst) - MAX_CLASSES
-    aside = f'<p class="aside">{count(more, "better one")} not listed.</p>' if more > 0 else ""
     return (
         '<div class="wide"><table class="figures classes"><thead><tr><th>class, worst first</th>'
         "<td></td><td>right</td><td>average precision</td><td>clips</td></tr></thead><tbody>\n"
-        f"{rows}\n</tbody></table></div>{aside}"
+        f"{rows}\n</tbody></table></div>"
     )
 
 

@@ -62,6 +62,13 @@ def test_a_frame_that_is_gone_is_said_and_costs_no_page() -> None:
     assert "Its frames cannot be shown: /gone/a.mp4" in page(rows, ("x", "y"))
 
 
+def test_all_but_the_worst_classes_are_folded_away() -> None:
+    names = tuple(f"class {k}" for k in range(23))
+    made = page([row(f"{k}", names[k], one_hot(k, 23)) for k in range(23)], names)
+    assert "<summary>3 better ones</summary>" in made
+    assert made.count('class="gauge"') == 23
+
+
 def test_without_mistakes_there_is_nothing_to_show() -> None:
     made = page([row("a", "x", [0.9, 0.1]), row("b", "y", [0.2, 0.8])], ("x", "y"))
     assert "There are none." in made
