@@ -8,9 +8,11 @@ from typing import Literal
 
 import av
 import numpy as np
+import onnx
 from onnx import TensorProto, helper
 
 from foveal.bundle import Bundle, Part, write_bundle
+from foveal.systems.adafocus_v2 import protocol as adafocus
 from foveal.systems.baselines import protocol
 from foveal.types import Canvas
 
@@ -87,3 +89,126 @@ def write_clip(
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+# --- a system with exits --------------------------------------------------------------------
+
+GLANCE_MACS, FOCUS_MACS = 100, 1000
+NUM_EXITS = 6
+
+
+def _graph(
+    name: str,
+    nodes: list[onnx.NodeProto],
+    inputs: dict[str, tuple[int, list[int]]],
+    outputs: dict[str, int],
+    constants: list[onnx.TensorProto],
+) -> bytes:
+    graph = helper.make_graph(
+        nodes,
+        name,
+        [
+            helper.make_tensor_value_info(tensor, kind, ["rows", *shape])
+            for tensor, (kind, shape) in inputs.items()
+        ],
+        [
+            helper.make_tensor_value_info(tensor, TensorProto.FLOAT, ["rows", width])
+            for tensor, width in outputs.items()
+        ],
+        constants,
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    return model.SerializeToString()
+
+
+def write_exits_bundle(path: Path) -> Bundle:
+    """Write an AdaFocusV2 without learnt weights: each of six frames votes for its colour."""
+    config = adafocus.Config(
+        canvas=Canvas(height=SIDE, width=SIDE),
+        num_classes=len(COLOURS),
+        num_frames=NUM_EXITS,
+        focus_size=SIDE,
+        glance="tiny",
+        focus="tiny",
+        policy_width=1,
+        fused_width=len(COLOURS),
+    )
+    glance, focus = adafocus.parts(config)
+    zeros = [
+        helper.make_tensor(f"to_{n}", TensorProto.FLOAT, [1, n], [0.0] * n)
+        for n in (2, config.glance_width)
+    ]
+    half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
+    weight = helper.make_tensor("weight", TensorProto.FLOAT, [], [1 / 120])
+    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
+    frame = (TensorProto.UINT8, [3, SIDE, SIDE])
+    glancing = _graph(
+        "glance",
+        [
+            helper.make_node("MatMul", ["memory", "to_2"], ["nothing"]),
+            helper.make_node("Add", ["nothing", "half"], ["action"]),
+            helper.make_node("MatMul", ["memory", f"to_{config.glance_width}"], ["vector"]),
+            helper.make_node("Identity", ["memory"], ["new_memory"]),
+        ],
+        {"frame": frame, "memory": (TensorProto.FLOAT, [1])},
+        {"action": 2, "vector": config.glance_width, "new_memory": 1},
+        [*zeros, half],
+    )
+    looking = _graph(
+        "focus",
+        [
+            helper.make_node("Cast", ["frame"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
+            helper.make_node("Mul", ["means", "weight"], ["votes"]),
+            helper.make_node("Add", ["best", "votes"], ["new_best"]),
+            helper.make_node("Identity", ["new_best"], ["logits"]),
+        ],
+        {
+            "frame": frame,
+            "action": (TensorProto.FLOAT, [2]),
+            "vector": (TensorProto.FLOAT, [config.glance_width]),
+            "best": (TensorProto.FLOAT, [len(COLOURS)]),
+            "prefix": (TensorProto.INT64, []),
+        },
+        {"logits": len(COLOURS), "new_best": len(COLOURS)},
+        [weight, axes],
+    )
+    return write_bundle(
+        path,
+        system="adafocus_v2",
+        config=config,
+        class_names=list(COLOURS),
+        parts=[
+            Part(spec=glance, model=glancing, macs={(): GLANCE_MACS}),
+            Part(spec=focus, model=looking, macs={(): FOCUS_MACS}),
+        ],
+        licence="Apache-2.0",
+        class_output="focus.logits",
+    )
+
+
+def write_votes(
+    folder: Path, *, num_clips: int, seed: int, right: float = 0.6, num_frames: int = NUM_EXITS
+) -> None:
+    """Write clips into class folders, each of whose frames shows its colour or another by chance.
+
+    Half of the clips show nothing but their colour; in the others ``right`` of the frames do.
+    """
+    rng = np.random.default_rng(seed)
+    names = list(COLOURS)
+    for i in range(num_clips):
+        name = names[i % len(names)]
+        sure = rng.random() < 0.5  # half of the clips are easy: any frame tells
+        shown = [
+            COLOURS[name]
+            if sure or rng.random() < right
+            else COLOURS[names[int(rng.integers(len(names)))]]
+            for _ in range(num_frames)
+        ]
+        paled = [_paled(colour, rng) for colour in shown]  # no clip is a copy of another
+        write_clip(folder / name / f"{name}{i}.mp4", paled, frames_each=2)
+
+
+def _paled(colour: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = (int(np.clip(c + rng.integers(-20, 20), 0, 255)) for c in colour)
+    return red, green, blue

@@ -276,7 +276,7 @@ class Model:
             top_k=top_k,
             max_batch=max_batch,
             catch=catch,
-            max_macs=None if self.choice is None else self.choice.budget.cap_macs,
+            budget=None if self.choice is None else self.choice.budget,
         )
 
     def compare(
@@ -321,14 +321,16 @@ class Model:
         top_k: int,
         max_batch: int,
         catch: bool,
-        max_macs: int | None = None,
+        budget: Budget | None = None,
     ) -> Iterator[Prediction | Failure]:
+        # Milliseconds are those of a clip run alone; beside others it would wait for them.
+        alone = budget is not None and budget.max_ms is not None
         executor = Executor(
             self.runner,
             exit_rule=self.exit_rule,
             max_batch=max_batch,
-            max_in_flight=FILES_IN_FLIGHT,
-            max_macs=max_macs,
+            max_in_flight=1 if alone else FILES_IN_FLIGHT,
+            max_macs=None if budget is None else budget.cap_macs,
             catch=catch,
         )
         start = partial(steps, config, self.context)

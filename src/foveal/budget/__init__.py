@@ -1,8 +1,8 @@
 """Ask for a budget: which measured operating point holds it, on this machine, or none."""
 
-from foveal.budget.choose import Budget, BudgetError, Choice, choose
+from foveal.budget.choice import Budget, BudgetError, Choice, choose
 from foveal.budget.machine import describe_machine, measure_machine, same_machine, times_here
-from foveal.budget.profile import profile
+from foveal.budget.profiles import profile
 
 __all__ = [
     "Budget",

@@ -160,7 +160,7 @@ def verdicts(points: Sequence[MeasuredPoint]) -> list[str]:
 def _verdict(
     family: str, mine: Sequence[MeasuredPoint], plain: Sequence[MeasuredPoint]
 ) -> list[str]:
-    what = {"policy": "the policy", "exits": "exits"}[family]
+    what = {"policy": "policies", "exits": "exits"}[family]
     beaten = {p.point.name: [q for q in plain if _as_good(q, p)] for p in mine}
     if plain and all(beaten.values()):
         best = max(mine, key=lambda p: (p.accuracy, -p.mean_macs))
@@ -179,8 +179,8 @@ def _verdict(
     ]
     if slow and len(slow) == sum(not found for found in beaten.values()):
         return [
-            f"{what} save multiply-accumulates but no time on this machine: a plain point is "
-            "as accurate and as quick as each of them"
+            f"multiply-accumulates that {what} save are no time on this machine: for each point a "
+            "plain one is as accurate and as quick"
         ]
     return []
 

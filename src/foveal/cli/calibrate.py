@@ -111,7 +111,8 @@ def bar(total: int) -> Iterator[Callable[[], None]]:
 def table(found: Calibration) -> list[str]:
     """Return the points as lines, from dear to cheap; ``*`` marks those nothing is better than."""
     width = max(len(measured.point.name) for measured in found.points)
-    head = f"  {'point':<{width}}   right {'GMACs':>11} {'p95':>11} {'max':>11} {'time':>11} {'p95':>11}"
+    columns = "".join(f"{name:>12}" for name in ("GMACs", "p95", "max", "time", "p95"))
+    head = f"  {'point':<{width}} {'right':>7}{columns}"
     return [head, *(_row(measured, width) for measured in found.points)]
 
 

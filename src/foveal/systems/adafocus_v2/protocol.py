@@ -209,16 +209,15 @@ def reference(cfg: Config) -> Reference | None:
 
 
 def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
-    """Return a stop after so many frames, and exits by confidence; one point for a whole clip."""
+    """Return stops after the first so many frames, and exits when sure; in ``video`` mode one."""
     if cfg.place == "video":
         return (OperatingPoint(name="one square", family="static"),)
     every, *fewer = ladder(cfg.num_frames)
-    points = [OperatingPoint(name=f"all {every} frames", family="static")]
+    points = [OperatingPoint(name=f"all {every}", family="static")]
     if fewer:
         points.append(OperatingPoint(name="exits", family="exits", solve="max_prob"))
     points += [
-        OperatingPoint(name=f"first {n} frames", family="static", exit_rule=stop_after(n))
-        for n in fewer
+        OperatingPoint(name=f"first {n}", family="static", exit_rule=stop_after(n)) for n in fewer
     ]
     return tuple(points)
 

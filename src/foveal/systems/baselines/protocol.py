@@ -183,10 +183,10 @@ def reference(cfg: Config) -> Reference | None:
 def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
     """Return fewer and fewer frames, at equal distances and drawn; the most is the dense run."""
     counts = ladder(max(cfg.num_frames, DENSE_FRAMES))
-    points = [_point(counts[0], "uniform", "dense", "dense, {} frames")]
+    points = [_point(counts[0], "uniform", "dense", "dense {}")]
     for count in counts[1:]:
-        points.append(_point(count, "uniform", "uniform", "{} uniform frames"))
-        points.append(_point(count, "random", "random", "{} random frames"))
+        points.append(_point(count, "uniform", "uniform", "uniform {}"))
+        points.append(_point(count, "random", "random", "random {}"))
     return tuple(points)
 
 

@@ -156,7 +156,7 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
         for choose in ("skim", "uniform"):
             points.append(
                 OperatingPoint(
-                    name=f"{count} {'salient' if choose == 'skim' else 'uniform'} frames",
+                    name=f"{'salient' if choose == 'skim' else 'uniform'} {count}",
                     family="policy" if choose == "skim" else "uniform",
                     settings={"num_frames": count, "choose": choose},
                 )

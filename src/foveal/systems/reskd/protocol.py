@@ -207,7 +207,7 @@ def reference(cfg: Config) -> Reference | None:
 
 def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
     """Return the one there is: the student has a fixed size."""
-    return (OperatingPoint(name=f"{cfg.num_frames} small frames", family="static"),)
+    return (OperatingPoint(name=f"small {cfg.num_frames}", family="static"),)
 
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:

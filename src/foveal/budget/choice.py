@@ -140,8 +140,8 @@ _Costs: TypeAlias = Callable[[MeasuredPoint], tuple[float, float]]
 
 def _cost_of(budget: Budget, ms: Mapping[str, float] | None) -> _Costs:
     if ms is not None and budget.max_ms is not None and budget.max_gmacs is None:
-        return lambda point: (ms[point.point.name], point.mean_macs)
-    return lambda point: (point.mean_macs, point.p95_ms)
+        return lambda point: (ms[point.point.name], point.held_macs)
+    return lambda point: (point.held_macs, point.p95_ms)
 
 
 def _limits(budget: Budget, ms: Mapping[str, float] | None) -> list[_Limit]:
