@@ -196,7 +196,7 @@ class Model:
             here = profile(self.bundle, threads=self.threads, again=reprofile)
             ms = times(calibration, here)
         elif same_machine(calibration.machine, describe_machine(self.threads)):
-            ms = {measured.point.name: measured.p95_ms for measured in calibration.points}
+            ms = {measured.point.name: measured.held_ms for measured in calibration.points}
         choice = choose(calibration, budget, ms=ms)
         model = self.at(choice.measured.point)
         model.choice = choice

@@ -62,13 +62,14 @@ class Choice:
     Args:
         measured: the point, and what it was worth on the calibration clips.
         budget: what it holds.
-        p95_ms: expected of it here; None where this machine was not timed.
+        held_ms: what 95 of 100 clips are expected to stay below here; None where this machine was
+            not timed.
         note: one line where a policy would cost more time than it saves, else None.
     """
 
     measured: MeasuredPoint
     budget: Budget
-    p95_ms: float | None
+    held_ms: float | None
     note: str | None
 
 
@@ -131,7 +132,7 @@ def choose(
         best = min(held, key=lambda point: (-point.accuracy, by_cost(point)))
     best, note = _plain_if_quicker(best, held, points, ms)
     return Choice(
-        measured=best, budget=budget, p95_ms=ms[best.point.name] if ms else None, note=note
+        measured=best, budget=budget, held_ms=ms[best.point.name] if ms else None, note=note
     )
 
 
@@ -141,7 +142,7 @@ _Costs: TypeAlias = Callable[[MeasuredPoint], tuple[float, float]]
 def _cost_of(budget: Budget, ms: Mapping[str, float] | None) -> _Costs:
     if ms is not None and budget.max_ms is not None and budget.max_gmacs is None:
         return lambda point: (ms[point.point.name], point.held_macs)
-    return lambda point: (point.held_macs, point.p95_ms)
+    return lambda point: (point.held_macs, point.held_ms)
 
 
 def _limits(budget: Budget, ms: Mapping[str, float] | None) -> list[_Limit]:
@@ -248,6 +249,6 @@ def _plain_if_quicker(
 def _beaten(policy: MeasuredPoint, plain: MeasuredPoint, ms: Mapping[str, float]) -> str:
     return (
         f"{policy.point.name!r} costs more than it saves on this machine "
-        f"({ms[policy.point.name]:.1f} ms against {ms[plain.point.name]:.1f} ms, p95): "
+        f"({ms[policy.point.name]:.1f} ms against {ms[plain.point.name]:.1f} ms): "
         f"the plain model runs, {plain.point.name!r}"
     )

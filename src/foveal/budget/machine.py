@@ -127,13 +127,13 @@ def times_here(calibration: Calibration, here: Machine) -> dict[str, float]:
     """Return the milliseconds that 95 of 100 clips of each point should stay below on ``here``.
 
     Computing is scaled by how long the parts that a point calls take alone, and all else by how
-    long reading takes. Where both percentiles meet in one clip the sum is exact; else it is more.
+    long reading takes.
     """
     there = calibration.machine
     reading = here.read_ms / there.read_ms
     return {
         measured.point.name: measured.p95_compute_ms * _pace(measured, there, here)
-        + (measured.p95_ms - measured.p95_compute_ms) * reading
+        + (measured.held_ms - measured.p95_compute_ms) * reading
         for measured in calibration.points
     }
 

@@ -57,10 +57,11 @@ class MeasuredPoint:
         temperature: fits its probabilities to how often they are right.
         confidence: mean of the largest probability after a temperature fitted on other clips.
         mean_macs, p95_macs, max_macs: of a clip.
-        held_macs: what the mean of as many other clips stays below, nineteen times in twenty.
+        held_macs: what the mean of as many other clips stays below, ninety-nine times in a hundred.
         first_macs: most that a clip cost up to its first answer.
         p50_ms, p95_ms: of a clip run alone, all stages.
-        p95_compute_ms: of these, in the parts.
+        held_ms: what 95 of 100 other clips stay below, ninety-nine times in a hundred.
+        p95_compute_ms: in the parts, of the ``p95_ms``.
         rows: rows of each part that ran for a clip, in the mean.
         is_on_front: no other point is as accurate and costs as little.
 
@@ -79,6 +80,7 @@ class MeasuredPoint:
     first_macs: int
     p50_ms: float
     p95_ms: float
+    held_ms: float
     p95_compute_ms: float
     rows: Mapping[str, float]
     is_on_front: bool = False
@@ -92,7 +94,10 @@ class MeasuredPoint:
         costs = (self.first_macs, self.mean_macs, self.p95_macs, self.held_macs)
         if min(costs) < 0 or max(costs) > self.max_macs * (1 + 1e-9):
             raise ValueError(f"point {name!r}: costs lie between 0 and max_macs, got {costs}")
-        if not (0 <= self.p50_ms <= self.p95_ms and 0 <= self.p95_compute_ms <= self.p95_ms):
+        if not (
+            0 <= self.p50_ms <= self.p95_ms <= self.held_ms
+            and 0 <= self.p95_compute_ms <= self.p95_ms
+        ):
             raise ValueError(f"point {name!r}: times are out of order")
         if not all(math.isfinite(rows) and rows >= 0 for rows in self.rows.values()):
             raise ValueError(f"point {name!r}: rows must be finite and not negative")

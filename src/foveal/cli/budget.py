@@ -57,8 +57,8 @@ def sentence(choice: Choice) -> str:
     """Return which point was chosen and what to expect of it."""
     found = choice.measured
     expected = [f"{exact_gmacs(found.mean_macs)} GMACs in the mean"]
-    if choice.p95_ms is not None:
-        expected.append(f"{milliseconds(choice.p95_ms)} at p95")
+    if choice.held_ms is not None:
+        expected.append(f"95 of 100 clips within {milliseconds(choice.held_ms)}")
     expected.append(f"{percent(found.accuracy)} right on the calibration clips")
     return f"Operating point {found.point.name!r}: {', '.join(expected)}"
 
