@@ -243,7 +243,7 @@ def _plain_if_quicker(
     ]
     if not slower:
         return best, None
-    return best, _beaten(max(slower, key=lambda p: p.accuracy), best, ms)
+    return best, _beaten(min(slower, key=lambda p: ms[p.point.name]), best, ms)
 
 
 def _beaten(policy: MeasuredPoint, plain: MeasuredPoint, ms: Mapping[str, float]) -> str:

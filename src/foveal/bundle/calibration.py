@@ -94,10 +94,8 @@ class MeasuredPoint:
         costs = (self.first_macs, self.mean_macs, self.p95_macs, self.held_macs)
         if min(costs) < 0 or max(costs) > self.max_macs * (1 + 1e-9):
             raise ValueError(f"point {name!r}: costs lie between 0 and max_macs, got {costs}")
-        if not (
-            0 <= self.p50_ms <= self.p95_ms <= self.held_ms
-            and 0 <= self.p95_compute_ms <= self.p95_ms
-        ):
+        ordered = 0 <= self.p50_ms <= self.p95_ms <= self.held_ms < math.inf
+        if not (ordered and 0 <= self.p95_compute_ms <= self.p95_ms):
             raise ValueError(f"point {name!r}: times are out of order")
         if not all(math.isfinite(rows) and rows >= 0 for rows in self.rows.values()):
             raise ValueError(f"point {name!r}: rows must be finite and not negative")

@@ -16,7 +16,6 @@ from foveal.bundle import (
     Bundle,
     BundleInvalidError,
     Calibration,
-    MeasuredPoint,
     encode_config,
 )
 from foveal.calibration.measure import Measured, SegmentsError, measure
@@ -99,14 +98,15 @@ class Calibrating:
             CalibrationError: too few clips can be read, or the system answers with segments.
             BundleError: the bundle is damaged or cannot be written.
         """
-        found: list[MeasuredPoint] = []
-        failures: tuple[Failure, ...] = ()
-        names: tuple[str, ...] = ()
-        for points in self._settings().values():
-            measured = self._measured(points[0], progress)
-            failures, names = measured.failures, measured.names
-            for point in points:
-                found += measured_points(point, measured)
+        groups = self._settings()
+        measured = self._measured(groups, progress)
+        found = [
+            one
+            for key, points in groups.items()
+            for point in points
+            for one in measured_points(point, measured[key])
+        ]
+        first = next(iter(measured.values()))
         if len(found) > MAX_POINTS:
             raise CalibrationError(
                 f"{self.model.name} has {len(found)} operating points, a bundle holds {MAX_POINTS}",
@@ -116,8 +116,8 @@ class Calibrating:
         calibration = Calibration(
             data=self.dataset.name,
             split=self.split,
-            clips_sha256=_fingerprint(self.samples, names, self.dataset.class_names),
-            num_clips=len(names),
+            clips_sha256=_fingerprint(self.samples, first.names, self.dataset.class_names),
+            num_clips=len(first.names),
             machine=measure_machine(self.model.bundle, threads=self.model.threads),
             points=ordered,
         )
@@ -126,30 +126,33 @@ class Calibrating:
             bundle=bundle,
             calibration=calibration,
             verdicts=tuple(verdicts(ordered)),
-            failures=failures,
+            failures=first.failures,
         )
 
-    def _measured(self, point: OperatingPoint, progress: Callable[[], None]) -> Measured:
-        model = self.model.at(point)
+    def _measured(
+        self, groups: Mapping[str, list[OperatingPoint]], progress: Callable[[], None]
+    ) -> dict[str, Measured]:
+        models = {key: self.model.at(points[0]) for key, points in groups.items()}
         try:
             found = measure(
                 self.samples,
                 kind=self.dataset.kind,
-                runner=model.runner,
-                steps=model.steps,
+                runner=self.model.runner,
+                settings={key: model.steps for key, model in models.items()},
                 progress=progress,
             )
         except SegmentsError as error:
             raise CalibrationError(
                 f"{self.model.bundle.path}: {error.message}", hint=error.hint
             ) from error
-        if len(found.names) < FEWEST:
-            told = f": {found.failures[0].message}" if found.failures else ""
-            raise CalibrationError(
-                f"{self.dataset.name}: {len(found.names)} clips for {self.split} can be read, it "
-                f"takes {FEWEST} to measure anything{told}",
-                hint="name more clips, or another part of them with --split",
-            )
+        for one in found.values():
+            if len(one.names) < FEWEST:
+                told = f": {one.failures[0].message}" if one.failures else ""
+                raise CalibrationError(
+                    f"{self.dataset.name}: {len(one.names)} clips for {self.split} can be read, "
+                    f"it takes {FEWEST} to measure anything{told}",
+                    hint="name more clips, or another part of them with --split",
+                )
         return found
 
 

@@ -1,4 +1,4 @@
-"""One setting of a system on labelled clips, each run alone: every answer, and what it had cost.
+"""Settings of a system on labelled clips, each run alone: every answer, and what it had cost.
 
 A run to the end tells what any exit rule would have done and spent, for an answer does not depend
 on what comes after it. Letters: A answers, N clips, K classes.
@@ -7,7 +7,7 @@ on what comes after it. Letters: A answers, N clips, K classes.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -58,11 +58,6 @@ class Measured:
         """A."""
         return len(self.macs)
 
-    @property
-    def probs(self) -> Array:
-        """Probabilities, float (A,N,K)."""
-        return np.stack([[clip[i].probs for clip in self.answers] for i in range(self.num_answers)])
-
 
 @dataclass(slots=True)
 class _Watch:
@@ -96,73 +91,88 @@ def measure(
     *,
     kind: Kind,
     runner: Runner,
-    steps: Callable[[ClipInfo], Steps],
+    settings: Mapping[str, Callable[[ClipInfo], Steps]],
     progress: Callable[[], None] = lambda: None,
     clock: Clock = time.perf_counter,
-) -> Measured:
-    """Return every answer of a setting on ``samples``, run to the end one after the other.
+) -> dict[str, Measured]:
+    """Return every answer of every setting on ``samples``, each run alone and to the end.
+
+    A clip is run under all settings before the next one, each time beginning with another, so that
+    a busy moment of the machine meets all of them.
 
     Args:
         samples: labelled clips by name.
         kind: what they are.
         runner: runs the system's parts.
-        steps: starts its protocol on a clip.
-        progress: called after each clip.
+        settings: what starts the protocol of each on a clip, by name.
+        progress: called after each run.
         clock: returns seconds.
 
     Raises:
         SegmentsError: the system answers with segments.
         ValueError: clips have different numbers of answers.
     """
-    watches = {name: _Watch(clock) for name in samples}
     for part in runner.specs:
         runner.load(part)  # what that takes is on the bill of no clip
-    done: dict[str, Outcome | Failure] = {}
-    for outcome in _outcomes(samples, kind, runner, steps, watches):
-        done[outcome.path if isinstance(outcome, Failure) else outcome.name] = outcome
-        if isinstance(outcome, Outcome) and outcome.answer.probs is None:
-            raise SegmentsError(
-                "the model says when things happen and does not put a clip into one class",
-                hint="name a bundle that classifies",
-            )
-        progress()
-    read = {name: one for name in samples if isinstance(one := done[name], Outcome)}
-    failures = tuple(one for one in done.values() if isinstance(one, Failure))
-    kept = [watches[name] for name in read]
-    for watch in kept:
-        if len(watch.answers) != len(kept[0].answers):
-            raise ValueError("clips have different numbers of answers")
-    bills = [_bill(outcome, tuple(runner.specs)) for outcome in read.values()]
-    return Measured(
-        names=tuple(read),
-        labels=np.array([samples[name].label for name in read], np.int64),
-        answers=tuple(tuple(watch.answers) for watch in kept),
-        macs=np.array([macs for macs, _ in bills], np.int64).T,
-        ms=np.array([watch.ms for watch in kept]).T,
-        compute_ms=np.array([watch.compute_ms for watch in kept]).T,
-        rows={
-            part: np.array([rows[part] for _, rows in bills], np.int64).T for part in runner.specs
-        },
-        failures=failures,
-    )
+    names = list(settings)
+    runs: dict[str, dict[str, _Run]] = {name: {} for name in names}
+    for turn, (name, sample) in enumerate(samples.items()):
+        first = turn % len(names)
+        for setting in names[first:] + names[:first]:
+            runs[setting][name] = _run(name, sample, kind, runner, settings[setting], clock)
+            progress()
+    return {setting: _gathered(samples, found, runner) for setting, found in runs.items()}
 
 
-def _outcomes(
-    samples: Mapping[str, Sample],
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One clip under one setting."""
+
+    done: Outcome | Failure
+    watch: _Watch
+
+
+def _run(
+    name: str,
+    sample: Sample,
     kind: Kind,
     runner: Runner,
     steps: Callable[[ClipInfo], Steps],
-    watches: Mapping[str, _Watch],
-) -> Iterator[Outcome | Failure]:
-    def start(name: str, clip: ClipInfo) -> Steps:
-        return watches[name].over(steps(clip))
-
-    jobs = (
-        Job(name=name, open=partial(open_sample, one, kind=kind), steps=partial(start, name))
-        for name, one in samples.items()
+    clock: Clock,
+) -> _Run:
+    watch = _Watch(clock)
+    job = Job(
+        name=name,
+        open=partial(open_sample, sample, kind=kind),
+        steps=lambda clip: watch.over(steps(clip)),
     )
-    # In line and one at a time: otherwise a clip would pay for the waiting of another.
-    yield from Executor(runner, max_in_flight=1, fetch_threads=0, catch=True).run(jobs)
+    # In line: otherwise a clip would pay for a thread that waits.
+    (done,) = Executor(runner, max_in_flight=1, fetch_threads=0, catch=True).run([job])
+    if isinstance(done, Outcome) and done.answer.probs is None:
+        raise SegmentsError(
+            "the model says when things happen and does not put a clip into one class",
+            hint="name a bundle that classifies",
+        )
+    return _Run(done, watch)
+
+
+def _gathered(samples: Mapping[str, Sample], runs: Mapping[str, _Run], runner: Runner) -> Measured:
+    read = {name: run for name, run in runs.items() if isinstance(run.done, Outcome)}
+    watches = [run.watch for run in read.values()]
+    if len({len(watch.answers) for watch in watches}) > 1:
+        raise ValueError("clips have different numbers of answers")
+    parts = tuple(runner.specs)
+    bills = [_bill(run.done, parts) for run in read.values() if isinstance(run.done, Outcome)]
+    return Measured(
+        names=tuple(read),
+        labels=np.array([samples[name].label for name in read], np.int64),
+        answers=tuple(tuple(watch.answers) for watch in watches),
+        macs=np.array([macs for macs, _ in bills], np.int64).T,
+        ms=np.array([watch.ms for watch in watches]).T,
+        compute_ms=np.array([watch.compute_ms for watch in watches]).T,
+        rows={part: np.array([rows[part] for _, rows in bills], np.int64).T for part in parts},
+        failures=tuple(run.done for run in runs.values() if isinstance(run.done, Failure)),
+    )
 
 
 def _bill(outcome: Outcome, parts: tuple[str, ...]) -> tuple[list[int], dict[str, list[int]]]:

@@ -20,7 +20,8 @@ from foveal.engine.executor import Executor, Job, Outcome
 from foveal.metrics import fit_temperature
 from foveal.sampling.budget import exit_shares, solve_thresholds
 from foveal.sampling.operating import OperatingPoint, ladder, stop_after
-from foveal.types import Answer, Array
+from foveal.sampling.protocol import Steps
+from foveal.types import Answer, Array, ClipInfo
 from tests.helpers_bundle import (
     COLOURS,
     FOCUS_MACS,
@@ -193,12 +194,8 @@ def test_macs_that_save_no_time_are_told() -> None:
     policy = measured("policy", 0.9, 1.0, family="policy", p95_ms=30.0)
     (line,) = verdicts([policy, measured("plain", 0.9, 2.0)])
     assert "that policies save are no time on this machine" in line
-    assert (
-        verdicts(
-            [replace(policy, p50_ms=4.0, p95_ms=5.0, held_ms=5.0), measured("plain", 0.9, 2.0)]
-        )
-        == []
-    )
+    quick = replace(policy, p50_ms=4.0, p95_ms=5.0, held_ms=5.0)
+    assert verdicts([quick, measured("plain", 0.9, 2.0)]) == []
 
 
 # --- measuring ----------------------------------------------------------------------------------
@@ -229,9 +226,13 @@ def test_every_answer_is_billed_as_stopping_there_would_be(
 ) -> None:
     model = Model(write_exits_bundle(tmp_path / "exits.foveal"), threads=1)
     clock = ticks()
-    found = measure(
-        votes, kind="video", runner=model.runner, steps=model.steps, clock=lambda: next(clock)
-    )
+    (found,) = measure(
+        votes,
+        kind="video",
+        runner=model.runner,
+        settings={"all": model.steps},
+        clock=lambda: next(clock),
+    ).values()
     each = GLANCE_MACS + FOCUS_MACS
     assert found.macs.tolist() == [[each * (i + 1)] * 24 for i in range(NUM_EXITS)]
     assert set(found.rows) == {"glance_policy", "focus"}
@@ -260,6 +261,25 @@ def run_for_real(model: Model, samples: dict[str, Sample]) -> dict[str, Outcome]
     return {outcome.name: outcome for outcome in done if isinstance(outcome, Outcome)}
 
 
+def test_settings_take_turns_so_that_a_busy_moment_meets_all(
+    tmp_path: Path, votes: dict[str, Sample]
+) -> None:
+    model = Model(write_exits_bundle(tmp_path / "exits.foveal"), threads=1)
+    turns: list[tuple[str, str]] = []
+
+    def told(setting: str, clip: ClipInfo) -> Steps:
+        turns.append((Path(clip.name).name, setting))
+        return model.steps(clip)
+
+    few = dict(list(votes.items())[:3])
+    settings = {name: partial(told, name) for name in ("a", "b")}
+    found = measure(few, kind="video", runner=model.runner, settings=settings)
+    one, two, three = few
+    assert turns == [(one, "a"), (one, "b"), (two, "b"), (two, "a"), (three, "a"), (three, "b")]
+    np.testing.assert_array_equal(found["a"].macs, found["b"].macs)
+    assert found["a"].names == found["b"].names == tuple(few)
+
+
 def test_a_system_that_answers_with_segments_says_so_at_once(
     tmp_path: Path, votes: dict[str, Sample]
 ) -> None:
@@ -270,7 +290,7 @@ def test_a_system_that_answers_with_segments_says_so_at_once(
             votes,
             kind="video",
             runner=model.runner,
-            steps=model.steps,
+            settings={"all": model.steps},
             progress=lambda: seen.append(1),
         )
     assert seen == []
@@ -280,9 +300,12 @@ def test_a_clip_that_cannot_be_read_is_left_out(tmp_path: Path, votes: dict[str,
     (tmp_path / "broken.mp4").write_bytes(b"nothing")
     broken = Sample(path=str(tmp_path / "broken.mp4"), label=0, where="broken.mp4")
     model = Model(write_exits_bundle(tmp_path / "exits.foveal"), threads=1)
-    found = measure(
-        {"a broken one": broken, **votes}, kind="video", runner=model.runner, steps=model.steps
-    )
+    (found,) = measure(
+        {"a broken one": broken, **votes},
+        kind="video",
+        runner=model.runner,
+        settings={"all": model.steps},
+    ).values()
     assert found.names == tuple(votes)
     assert [failure.path for failure in found.failures] == ["a broken one"]
     assert found.macs.shape == (NUM_EXITS, 24)
