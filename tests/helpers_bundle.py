@@ -8,11 +8,9 @@ from typing import Literal
 
 import av
 import numpy as np
-import onnx
 from onnx import TensorProto, helper
 
 from foveal.bundle import Bundle, Part, write_bundle
-from foveal.systems.adafocus_v2 import protocol as adafocus
 from foveal.systems.baselines import protocol
 from foveal.types import Canvas
 
@@ -24,9 +22,9 @@ SIDE = 16
 MACS_PER_FRAME = 3 * SIDE * SIDE
 
 
-def colour_model() -> bytes:
+def colour_model(*, gain: float = 1 / 20) -> bytes:
     """Return a graph of uint8 (rows,3,16,16) to the probabilities of the three colours."""
-    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 20])
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [gain])
     axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
     graph = helper.make_graph(
         [
@@ -50,7 +48,7 @@ def write_colour_bundle(
     num_frames: int = 4,
     threshold: float | None = 0.6,
     model: bytes | None = None,
-    answer: Literal["mean", "each"] = "each",
+    answer: Literal["mean", "each", "running"] = "each",
 ) -> Bundle:
     """Write a bundle of the system ``baselines`` that looks at ``num_frames`` uniform frames."""
     config = protocol.Config(
@@ -93,97 +91,20 @@ def write_clip(
 
 # --- a system with exits --------------------------------------------------------------------
 
-GLANCE_MACS, FOCUS_MACS = 100, 1000
 NUM_EXITS = 6
 
 
-def _graph(
-    name: str,
-    nodes: list[onnx.NodeProto],
-    inputs: dict[str, tuple[int, list[int]]],
-    outputs: dict[str, int],
-    constants: list[onnx.TensorProto],
-) -> bytes:
-    graph = helper.make_graph(
-        nodes,
-        name,
-        [
-            helper.make_tensor_value_info(tensor, kind, ["rows", *shape])
-            for tensor, (kind, shape) in inputs.items()
-        ],
-        [
-            helper.make_tensor_value_info(tensor, TensorProto.FLOAT, ["rows", width])
-            for tensor, width in outputs.items()
-        ],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    return model.SerializeToString()
-
-
 def write_exits_bundle(path: Path) -> Bundle:
-    """Write an AdaFocusV2 without learnt weights: each of six frames votes for its colour."""
-    config = adafocus.Config(
-        canvas=Canvas(height=SIDE, width=SIDE),
-        num_classes=len(COLOURS),
-        num_frames=NUM_EXITS,
-        focus_size=SIDE,
-        glance="tiny",
-        focus="tiny",
-        policy_width=1,
-        fused_width=len(COLOURS),
-    )
-    glance, focus = adafocus.parts(config)
-    zeros = [
-        helper.make_tensor(f"to_{n}", TensorProto.FLOAT, [1, n], [0.0] * n)
-        for n in (2, config.glance_width)
-    ]
-    half = helper.make_tensor("half", TensorProto.FLOAT, [], [0.5])
-    weight = helper.make_tensor("weight", TensorProto.FLOAT, [], [1 / 120])
-    axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
-    frame = (TensorProto.UINT8, [3, SIDE, SIDE])
-    glancing = _graph(
-        "glance",
-        [
-            helper.make_node("MatMul", ["memory", "to_2"], ["nothing"]),
-            helper.make_node("Add", ["nothing", "half"], ["action"]),
-            helper.make_node("MatMul", ["memory", f"to_{config.glance_width}"], ["vector"]),
-            helper.make_node("Identity", ["memory"], ["new_memory"]),
-        ],
-        {"frame": frame, "memory": (TensorProto.FLOAT, [1])},
-        {"action": 2, "vector": config.glance_width, "new_memory": 1},
-        [*zeros, half],
-    )
-    looking = _graph(
-        "focus",
-        [
-            helper.make_node("Cast", ["frame"], ["floats"], to=TensorProto.FLOAT),
-            helper.make_node("ReduceMean", ["floats", "axes"], ["means"], keepdims=0),
-            helper.make_node("Mul", ["means", "weight"], ["votes"]),
-            helper.make_node("Add", ["best", "votes"], ["new_best"]),
-            helper.make_node("Identity", ["new_best"], ["logits"]),
-        ],
-        {
-            "frame": frame,
-            "action": (TensorProto.FLOAT, [2]),
-            "vector": (TensorProto.FLOAT, [config.glance_width]),
-            "best": (TensorProto.FLOAT, [len(COLOURS)]),
-            "prefix": (TensorProto.INT64, []),
-        },
-        {"logits": len(COLOURS), "new_best": len(COLOURS)},
-        [weight, axes],
-    )
-    return write_bundle(
+    """Write a bundle of ``baselines`` that answers after each of six frames and may stop there.
+
+    No frame is sure: a clip becomes so when its frames agree.
+    """
+    return write_colour_bundle(
         path,
-        system="adafocus_v2",
-        config=config,
-        class_names=list(COLOURS),
-        parts=[
-            Part(spec=glance, model=glancing, macs={(): GLANCE_MACS}),
-            Part(spec=focus, model=looking, macs={(): FOCUS_MACS}),
-        ],
-        licence="Apache-2.0",
-        class_output="focus.logits",
+        num_frames=NUM_EXITS,
+        threshold=None,
+        model=colour_model(gain=1 / 100),
+        answer="running",
     )
 
 

@@ -85,3 +85,19 @@ def ladder(most: int) -> tuple[int, ...]:
         counts |= {power, power * 3 // 2}
         power *= 2
     return tuple(sorted((c for c in counts if c <= most), reverse=True))
+
+
+def stops_and_exits(num_answers: int) -> tuple[OperatingPoint, ...]:
+    """Return the points of a system that answers after every frame: fixed stops, exits when sure.
+
+    >>> [point.name for point in stops_and_exits(3)]
+    ['all 3', 'exits', 'first 2', 'first 1']
+    """
+    every, *fewer = ladder(num_answers)
+    points = [OperatingPoint(name=f"all {every}", family="static")]
+    if fewer:
+        points.append(OperatingPoint(name="exits", family="exits", solve="max_prob"))
+    points += [
+        OperatingPoint(name=f"first {n}", family="static", exit_rule=stop_after(n)) for n in fewer
+    ]
+    return tuple(points)

@@ -83,7 +83,7 @@ def test_a_cache_that_cannot_be_written_stops_nobody(
 
 def test_parts_and_reading_are_really_timed(tmp_path: Path) -> None:
     machine = measure_machine(write_exits_bundle(tmp_path / "exits.foveal"), threads=1)
-    assert set(machine.part_ms) == {"glance_policy", "focus"}
+    assert set(machine.part_ms) == {"colour"}
     assert min(*machine.part_ms.values(), machine.read_ms) > 0
 
 

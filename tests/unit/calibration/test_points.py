@@ -24,8 +24,7 @@ from foveal.sampling.protocol import Steps
 from foveal.types import Answer, Array, ClipInfo
 from tests.helpers_bundle import (
     COLOURS,
-    FOCUS_MACS,
-    GLANCE_MACS,
+    MACS_PER_FRAME,
     NUM_EXITS,
     write_colour_bundle,
     write_exits_bundle,
@@ -233,9 +232,9 @@ def test_every_answer_is_billed_as_stopping_there_would_be(
         settings={"all": model.steps},
         clock=lambda: next(clock),
     ).values()
-    each = GLANCE_MACS + FOCUS_MACS
+    each = MACS_PER_FRAME
     assert found.macs.tolist() == [[each * (i + 1)] * 24 for i in range(NUM_EXITS)]
-    assert set(found.rows) == {"glance_policy", "focus"}
+    assert set(found.rows) == {"colour"}
     assert (np.diff(found.ms, axis=0) > 0).all()
     assert (found.compute_ms < found.ms).all()
     assert (found.compute_ms > 0).all()
