@@ -22,9 +22,9 @@ SIDE = 16
 MACS_PER_FRAME = 3 * SIDE * SIDE
 
 
-def colour_model() -> bytes:
+def colour_model(*, gain: float = 1 / 20) -> bytes:
     """Return a graph of uint8 (rows,3,16,16) to the probabilities of the three colours."""
-    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [1 / 20])
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [gain])
     axes = helper.make_tensor("axes", TensorProto.INT64, [2], [2, 3])
     graph = helper.make_graph(
         [
@@ -48,7 +48,7 @@ def write_colour_bundle(
     num_frames: int = 4,
     threshold: float | None = 0.6,
     model: bytes | None = None,
-    answer: Literal["mean", "each"] = "each",
+    answer: Literal["mean", "each", "running"] = "each",
 ) -> Bundle:
     """Write a bundle of the system ``baselines`` that looks at ``num_frames`` uniform frames."""
     config = protocol.Config(
@@ -87,3 +87,49 @@ def write_clip(
                 container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+# --- a system with exits --------------------------------------------------------------------
+
+NUM_EXITS = 6
+
+
+def write_exits_bundle(path: Path) -> Bundle:
+    """Write a bundle of ``baselines`` that answers after each of six frames and may stop there.
+
+    No frame is sure: a clip becomes so when its frames agree.
+    """
+    return write_colour_bundle(
+        path,
+        num_frames=NUM_EXITS,
+        threshold=None,
+        model=colour_model(gain=1 / 100),
+        answer="running",
+    )
+
+
+def write_votes(
+    folder: Path, *, num_clips: int, seed: int, right: float = 0.6, num_frames: int = NUM_EXITS
+) -> None:
+    """Write clips into class folders, each of whose frames shows its colour or another by chance.
+
+    Half of the clips show nothing but their colour; in the others ``right`` of the frames do.
+    """
+    rng = np.random.default_rng(seed)
+    names = list(COLOURS)
+    for i in range(num_clips):
+        name = names[i % len(names)]
+        sure = rng.random() < 0.5  # half of the clips are easy: any frame tells
+        shown = [
+            COLOURS[name]
+            if sure or rng.random() < right
+            else COLOURS[names[int(rng.integers(len(names)))]]
+            for _ in range(num_frames)
+        ]
+        paled = [_paled(colour, rng) for colour in shown]  # no clip is a copy of another
+        write_clip(folder / name / f"{name}{i}.mp4", paled, frames_each=2)
+
+
+def _paled(colour: tuple[int, int, int], rng: np.random.Generator) -> tuple[int, int, int]:
+    red, green, blue = (int(np.clip(c + rng.integers(-20, 20), 0, 255)) for c in colour)
+    return red, green, blue

@@ -6,6 +6,7 @@ Example:
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 from collections import Counter
@@ -18,20 +19,32 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.bundle import Bundle, BundleInvalidError, decode_config
+from foveal.bundle import Bundle, BundleInvalidError, ConfigError, decode_config
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import OnnxRunner
 from foveal.records import Failure, Label, Prediction
 from foveal.sampling.confidence import ExitRule
+from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps
 from foveal.systems import index
 from foveal.systems.baselines import protocol as baselines
-from foveal.types import ActionSegments, Answer, Array, ClipInfo, FovealError, Reference, Source
+from foveal.types import (
+    ActionSegments,
+    Answer,
+    Array,
+    ClipInfo,
+    FovealError,
+    PartSpec,
+    Reference,
+    Source,
+)
 from foveal.video import available_cores, open_source
 from foveal.video.errors import public
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
+
+    from foveal.budget import Budget, Choice
 
 FILES_IN_FLIGHT = 4
 """Files open at once; each may hold decoded frames of many megabytes between its looks."""
@@ -114,7 +127,11 @@ class Model:
         self.config = decode_config(protocol.Config, manifest.config)
         rule = manifest.exit_rule
         self.exit_rule = None if rule is None else decode_config(ExitRule, rule, where="exit_rule")
+        self.threads = threads
+        self.point: OperatingPoint | None = None
+        self.choice: Choice | None = None
         self.runner = OnnxRunner(bundle, threads=threads or available_cores())
+        self._parts: Callable[..., tuple[PartSpec, ...]] = protocol.parts
         self.reference: Reference | None = protocol.reference(self.config)
         self._steps: Callable[..., Steps] = protocol.steps
 
@@ -127,6 +144,64 @@ class Model:
         """Start the system's protocol on a clip."""
         return self._steps(self.config, self.context, clip)
 
+    def at(self, point: OperatingPoint) -> Model:
+        """Return this model set to ``point``; both share what is loaded.
+
+        Raises:
+            BundleInvalidError: the point is not one of this system, or needs other parts.
+        """
+        manifest, path = self.bundle.manifest, self.bundle.path
+        hint = "calibrate the bundle again"
+        try:
+            config = decode_config(type(self.config), {**manifest.config, **point.settings})
+        except ConfigError as error:
+            told = f"{path}: point {point.name!r}: {error.message}"
+            raise BundleInvalidError(told, hint=hint) from error
+        there = self.bundle.specs
+        for spec in self._parts(config):
+            if there.get(spec.name) != spec:
+                raise BundleInvalidError(
+                    f"{path}: point {point.name!r} needs another {spec.name!r} than is inside",
+                    hint=hint,
+                )
+        model = copy.copy(self)
+        model.config, model.point, model.choice = config, point, None
+        model.exit_rule = point.exit_rule
+        return model
+
+    def within(self, budget: Budget, *, reprofile: bool = False) -> Model:
+        """Return this model at the most accurate operating point that holds ``budget``.
+
+        Its ``choice`` says which that is, and what to know of it. Milliseconds are those of this
+        machine, which is timed once and then known from a cache.
+
+        Args:
+            budget: what a clip may cost.
+            reprofile: time the machine again.
+
+        Raises:
+            BudgetError: no point holds it, or the bundle was never calibrated.
+        """
+        from foveal.budget import BudgetError, choose, describe_machine, profile, same_machine
+        from foveal.budget import times_here as times
+
+        calibration = self.bundle.manifest.calibration
+        if calibration is None:
+            raise BudgetError(
+                f"{self.bundle.path}: it was never measured what its operating points cost",
+                hint="run `foveal calibrate BUNDLE DATA` with labelled clips first",
+            )
+        ms: Mapping[str, float] | None = None
+        if budget.max_ms is not None or reprofile:
+            here = profile(self.bundle, threads=self.threads, again=reprofile)
+            ms = times(calibration, here)
+        elif same_machine(calibration.machine, describe_machine(self.threads)):
+            ms = {measured.point.name: measured.held_ms for measured in calibration.points}
+        choice = choose(calibration, budget, ms=ms)
+        model = self.at(choice.measured.point)
+        model.choice = choice
+        return model
+
     def preload(self) -> None:
         """Load the part in a thread, for instance while the first frames are decoded.
 
@@ -138,14 +213,40 @@ class Model:
             loader.submit(self.runner.load, *self.runner.specs)
             loader.shutdown(wait=False)
 
-    def recognize(self, source: str | os.PathLike[str] | Source, *, top_k: int = 1) -> Prediction:
+    def recognize(
+        self,
+        source: str | os.PathLike[str] | Source,
+        *,
+        top_k: int = 1,
+        max_gmacs: float | None = None,
+        max_ms: float | None = None,
+        min_confidence: float | None = None,
+        hard: bool = False,
+    ) -> Prediction:
         """Return what is in one file, URL or opened source.
+
+        Args:
+            source: what to look at.
+            top_k: labels a stretch.
+            max_gmacs: budget of a clip in the mean, as of :class:`~foveal.budget.Budget`; for
+                many clips, choose once with :meth:`within`.
+            max_ms: likewise, for 95 of 100 clips on this machine.
+            min_confidence: likewise, how sure answers should be in the mean.
+            hard: ``max_gmacs`` holds for every clip.
 
         Raises:
             SampleError: it cannot be read; ``.failure`` is its record.
             InputError: ``top_k`` is not positive.
+            BudgetError: no operating point holds the budget; the message says what is feasible.
         """
-        done = next(self.recognize_many([source], top_k=top_k, catch=False))
+        model = self
+        if max_gmacs is not None or max_ms is not None or min_confidence is not None or hard:
+            from foveal.budget import Budget
+
+            model = self.within(
+                Budget(max_gmacs=max_gmacs, max_ms=max_ms, min_confidence=min_confidence, hard=hard)
+            )
+        done = next(model.recognize_many([source], top_k=top_k, catch=False))
         if isinstance(done, Failure):
             raise SampleError(done)
         return done
@@ -169,7 +270,13 @@ class Model:
         if top_k < 1:
             raise InputError(f"top_k must be at least 1, got {top_k}", hint="ask for one or more")
         yield from self._run(
-            sources, self._steps, self.config, top_k=top_k, max_batch=max_batch, catch=catch
+            sources,
+            self._steps,
+            self.config,
+            top_k=top_k,
+            max_batch=max_batch,
+            catch=catch,
+            budget=None if self.choice is None else self.choice.budget,
         )
 
     def compare(
@@ -214,12 +321,16 @@ class Model:
         top_k: int,
         max_batch: int,
         catch: bool,
+        budget: Budget | None = None,
     ) -> Iterator[Prediction | Failure]:
+        # Milliseconds are those of a clip run alone; beside others it would wait for them.
+        alone = budget is not None and budget.max_ms is not None
         executor = Executor(
             self.runner,
             exit_rule=self.exit_rule,
             max_batch=max_batch,
-            max_in_flight=FILES_IN_FLIGHT,
+            max_in_flight=1 if alone else FILES_IN_FLIGHT,
+            max_macs=None if budget is None else budget.cap_macs,
             catch=catch,
         )
         start = partial(steps, config, self.context)
@@ -244,6 +355,7 @@ class Model:
             clip=outcome.clip,
             answer=outcome.answer,
             warnings=warnings,
+            operating_point=None if self.point is None else self.point.name,
         )
 
     def labels(self, answer: Answer, clip: ClipInfo, *, top_k: int) -> tuple[Label, ...]:

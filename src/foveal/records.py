@@ -51,9 +51,11 @@ class Prediction:
     clip: ClipInfo
     answer: Answer
     warnings: tuple[str, ...] = ()
+    operating_point: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Return the record (:data:`SCHEMA_VERSION`)."""
+        """Return the record (:data:`SCHEMA_VERSION`); ``operating_point`` only where one is set."""
+        point = self.operating_point
         return {
             "schema": SCHEMA_VERSION,
             "path": self.path,
@@ -62,6 +64,7 @@ class Prediction:
             "trace": self.trace.to_json(),
             "cost": self.cost.to_json(),
             "model": self.model,
+            **({} if point is None else {"operating_point": point}),
             "duration_seconds": round(self.clip.duration_seconds, 6),
             "num_frames": self.clip.num_frames,
             "warnings": list(self.warnings),

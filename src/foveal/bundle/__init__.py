@@ -1,5 +1,6 @@
 """Bundles: one file that holds a system ready to run, read warily and written reproducibly."""
 
+from foveal.bundle.calibration import MAX_POINTS, Calibration, Machine, MeasuredPoint
 from foveal.bundle.decode import decode_config, encode_config
 from foveal.bundle.errors import (
     BundleError,
@@ -22,6 +23,7 @@ from foveal.bundle.manifest import (
 
 __all__ = [
     "BUNDLE_SCHEMA",
+    "MAX_POINTS",
     "Axes",
     "Bundle",
     "BundleError",
@@ -29,9 +31,12 @@ __all__ = [
     "BundleMissingError",
     "BundleTamperedError",
     "BundleTooNewError",
+    "Calibration",
     "ConfigError",
     "MacTable",
+    "Machine",
     "Manifest",
+    "MeasuredPoint",
     "Part",
     "axes_key",
     "declared_axes",

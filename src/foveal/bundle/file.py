@@ -11,7 +11,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +22,7 @@ from foveal.bundle.archive import (
     list_archive,
     write_archive,
 )
+from foveal.bundle.calibration import Calibration
 from foveal.bundle.decode import encode_config
 from foveal.bundle.errors import (
     BundleError,
@@ -31,6 +32,7 @@ from foveal.bundle.errors import (
 )
 from foveal.bundle.manifest import (
     BUNDLE_SCHEMA,
+    PLAIN_SCHEMA,
     FileEntry,
     MacEntry,
     MacTable,
@@ -114,6 +116,23 @@ class Bundle:
         """
         entry = self.manifest.context
         return {} if entry is None else arrays_from_npz(self._checked(entry), path=str(self.path))
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 (hex) of parts and settings, whatever was calibrated since."""
+        bare = replace(self.manifest, schema=PLAIN_SCHEMA, calibration=None)
+        return hashlib.sha256(manifest_to_json(bare)).hexdigest()
+
+    def calibrated(self, path: str | os.PathLike[str], calibration: Calibration) -> Bundle:
+        """Write this bundle with ``calibration`` to ``path``, in one step, and return it opened.
+
+        Raises:
+            BundleError: a file of this one is damaged, or ``path`` cannot be written.
+        """
+        manifest = replace(self.manifest, schema=BUNDLE_SCHEMA, calibration=calibration)
+        files = {entry.file: self._checked(entry) for entry in _files_of(manifest)}
+        _replace(Path(path), {_MANIFEST: manifest_to_json(manifest), **files})
+        return Bundle.open(path)
 
     def macs(self, part: str, axes: Mapping[str, int]) -> int:
         """Return the multiply-accumulates of one row of ``part`` with its axes bound to ``axes``.
@@ -206,7 +225,7 @@ def write_bundle(
         if packed_context is not None:
             files[_CONTEXT] = packed_context
         manifest = Manifest(
-            schema=BUNDLE_SCHEMA,
+            schema=PLAIN_SCHEMA,
             system=system,
             config=encode_config(config),
             class_names=tuple(class_names),

@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn, TypeAlias
 
+from foveal.bundle.calibration import Calibration
 from foveal.bundle.decode import decode_config, encode_config
 from foveal.bundle.errors import BundleInvalidError, BundleTooNewError, ConfigError
 from foveal.types import PartSpec, TensorSpec
 
-BUNDLE_SCHEMA = 1
+BUNDLE_SCHEMA = 2
 """Version of ``bundle.json``; raised when a key changes meaning or is added."""
+PLAIN_SCHEMA = 1
+"""Version of a bundle without a calibration: older versions of Foveal read it too."""
 
 Axes: TypeAlias = tuple[tuple[str, int], ...]
 """One value for each symbolic axis of a part: pairs in alphabetical order."""
@@ -134,7 +137,8 @@ class Manifest:
     """What a bundle says about itself.
 
     Args:
-        schema: version of this layout, :data:`BUNDLE_SCHEMA`.
+        schema: version of this layout, :data:`BUNDLE_SCHEMA` where there is a calibration, else
+            :data:`PLAIN_SCHEMA`.
         system: name of the system, as in ``systems/index.py``.
         config: its configuration as JSON data; ``decode_config`` makes the dataclass of it.
         class_names: in the order of the probabilities.
@@ -146,6 +150,7 @@ class Manifest:
         threshold: below it an answer is ``nothing it knows``; one for all classes or one each.
         exit_rule: when to stop, as JSON data of the rule's dataclass.
         context: arrays shared by all samples, in one ``.npz``.
+        calibration: its operating points as they were measured.
     """
 
     schema: int
@@ -160,6 +165,7 @@ class Manifest:
     threshold: float | tuple[float, ...] | None = None
     exit_rule: Mapping[str, Any] | None = None
     context: FileEntry | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not self.system or not self.licence:
@@ -176,8 +182,20 @@ class Manifest:
             )
         if self.context is not None and self.context.file != "context.npz":
             raise ValueError("context must be stored as context.npz")
+        if self.calibration is not None:
+            self._check_calibration(self.calibration)
         if self.class_output is not None:
             self._check_class_output(self.class_output)
+
+    def _check_calibration(self, calibration: Calibration) -> None:
+        if self.schema == PLAIN_SCHEMA:
+            raise ValueError(f"a calibration needs schema {BUNDLE_SCHEMA}, got {self.schema}")
+        timed, there = calibration.machine.part_ms, {part.name for part in self.parts}
+        if set(timed) != there:
+            raise ValueError(f"the calibration timed {sorted(timed)}, the parts are {there}")
+        for measured in calibration.points:
+            if not measured.rows.keys() <= there:
+                raise ValueError(f"point {measured.point.name!r} calls parts that are not there")
 
     def _check_class_output(self, class_output: str) -> None:
         outputs = {f"{p.name}.{t.name}": t for p in self.parts for t in p.outputs}
@@ -202,6 +220,8 @@ def _need_unique(names: Iterable[str], what: str) -> None:
 def manifest_to_json(manifest: Manifest) -> bytes:
     """Return ``manifest`` as the bytes of ``bundle.json``; the same manifest, the same bytes."""
     data = encode_config(manifest, where="manifest")
+    if manifest.calibration is None:
+        del data["calibration"]  # the bytes are those that older versions write and read
     return (json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
@@ -234,9 +254,10 @@ def manifest_from_json(raw: bytes, *, path: str) -> Manifest:
         raise BundleInvalidError(
             f"{path}: {error.message}", hint="export the bundle again"
         ) from error
-    if manifest.schema != BUNDLE_SCHEMA:
+    if manifest.schema not in (PLAIN_SCHEMA, BUNDLE_SCHEMA):
         raise BundleInvalidError(
-            f"{path}: bundle.json.schema: expected {BUNDLE_SCHEMA}, got {manifest.schema}",
+            f"{path}: bundle.json.schema: expected {PLAIN_SCHEMA} or {BUNDLE_SCHEMA}, "
+            f"got {manifest.schema}",
             hint="export the bundle again",
         )
     return manifest

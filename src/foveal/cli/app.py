@@ -10,7 +10,8 @@ import sys
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
-from foveal.cli.command import Command, format_option, natural, positive
+from foveal.cli.budgets import CALIBRATE, CURVE
+from foveal.cli.command import Command, format_option, natural, positive, positive_number
 from foveal.cli.guard import USAGE, complain, guarded
 from foveal.cli.judging import EVALUATE
 
@@ -127,6 +128,35 @@ def _recognize_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
     )
+    _budget_options(parser)
+
+
+def _budget_options(parser: ArgumentParser) -> None:
+    asked = parser.add_argument_group("budgets, for a bundle that `foveal calibrate` measured")
+    asked.add_argument(
+        "--max-gmacs",
+        metavar="X",
+        type=positive_number,
+        help="billions of multiply-accumulates of a clip, in the mean over clips",
+    )
+    asked.add_argument(
+        "--hard", action="store_true", help="no single clip may exceed --max-gmacs either"
+    )
+    asked.add_argument(
+        "--max-ms",
+        metavar="X",
+        type=positive_number,
+        help="milliseconds that 95 of 100 clips stay below on this machine",
+    )
+    asked.add_argument(
+        "--min-confidence",
+        metavar="P",
+        type=positive_number,
+        help="how sure answers are in the mean, up to 1: the cheapest way to get there",
+    )
+    asked.add_argument(
+        "--reprofile", action="store_true", help="time this machine again before choosing"
+    )
 
 
 def _explain_option(parser: ArgumentParser) -> None:
@@ -149,6 +179,11 @@ def _recognize(options: Namespace) -> int:
             check=options.check,
             explain=options.explain,
             threads=options.threads,
+            max_gmacs=options.max_gmacs,
+            max_ms=options.max_ms,
+            min_confidence=options.min_confidence,
+            hard=options.hard,
+            reprofile=options.reprofile,
         ),
     )
 
@@ -402,6 +437,7 @@ COMMANDS = (
             "foveal recognize holiday.mp4",
             "foveal recognize clips/ --json > records.jsonl",
             "find . -name '*.mkv' | foveal recognize - --top-k 3",
+            "foveal recognize clips/ --model model.foveal --max-gmacs 2 --hard",
         ),
         options=_recognize_options,
         run=_recognize,
@@ -472,6 +508,8 @@ COMMANDS = (
         run=_train,
     ),
     EVALUATE,
+    CALIBRATE,
+    CURVE,
     Command(
         name="demo",
         summary="Draw a one-minute clip and recognise it.",

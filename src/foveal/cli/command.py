@@ -63,6 +63,21 @@ def natural(text: str) -> int:
     return int(text)
 
 
+def positive_number(text: str) -> float:
+    """Return ``text`` as a number above 0.
+
+    Raises:
+        ArgumentTypeError: it is not one.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value
+
+
 FORMATS = (
     "folder",
     "csv",

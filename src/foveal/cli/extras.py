@@ -63,6 +63,27 @@ def train_extra(what: str) -> Iterator[None]:
         raise _missing(what, package) from error
 
 
+@contextmanager
+def plot_extra(what: str) -> Iterator[None]:
+    """Turn missing matplotlib into one line.
+
+    Args:
+        what: for which it is needed, as a sentence begins.
+
+    Raises:
+        MissingExtraError: it is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise MissingExtraError(
+            f"{what} needs matplotlib, which the light install lacks",
+            hint="pip install 'foveal[plot]', or name a file that ends in .svg",
+        ) from error
+
+
 def _missing(what: str, package: str) -> MissingExtraError:
     return MissingExtraError(
         f"{what} needs {package}, which the light install lacks",

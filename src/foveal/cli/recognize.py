@@ -34,6 +34,17 @@ class Options:
     check: bool = False
     explain: str | None = None
     threads: int | None = None
+    max_gmacs: float | None = None
+    max_ms: float | None = None
+    min_confidence: float | None = None
+    hard: bool = False
+    reprofile: bool = False
+
+    @property
+    def has_budget(self) -> bool:
+        """Whether an operating point has to be chosen."""
+        limits = (self.max_gmacs, self.max_ms, self.min_confidence)
+        return self.hard or self.reprofile or any(limit is not None for limit in limits)
 
 
 def run(inputs: list[str], options: Options) -> int:
@@ -55,6 +66,10 @@ def run(inputs: list[str], options: Options) -> int:
             complain(error.message, hint=error.hint)
             return FAILED
         results = recognise(model, names, options)
+        if model.choice is not None:
+            from foveal.cli.budget import tallied
+
+            results = tallied(results, model.choice)
         if not options.json and not names.only_one:
             results = finished.counted(results, names.total)
         if page is None:
@@ -121,6 +136,10 @@ def open_model(options: Options) -> Model:
         raise InputError(
             f"{model.name} has no dense reference to compare with", hint="leave out --check"
         )
+    if options.has_budget:
+        from foveal.cli.budget import within
+
+        model = within(model, options)
     model.preload()
     return model
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def clean(text: str) -> str:
     r"""Return ``text`` with everything that is not visible written as an escape.
@@ -60,6 +62,20 @@ def gmacs(macs: float) -> str:
     if billions >= 100:
         return f"{billions:,.0f}"
     return f"{billions:.{1 if billions >= 10 else 2 if billions >= 1 else 3}f}"
+
+
+def exact_gmacs(macs: float) -> str:
+    """Return multiply-accumulates as billions with four digits, however few there are.
+
+    >>> exact_gmacs(6.21234e9), exact_gmacs(2304), exact_gmacs(0)
+    ('6.212', '0.000002304', '0')
+    """
+    billions = macs / 1e9
+    if billions == 0:
+        return "0"
+    digits = max(3 - math.floor(math.log10(billions)), 0)
+    short = f"{billions:,.{digits}f}"
+    return short.rstrip("0").rstrip(".") if "." in short else short
 
 
 def milliseconds(ms: float) -> str:

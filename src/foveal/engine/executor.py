@@ -40,6 +40,12 @@ Rows: TypeAlias = tuple[Array, ...]
 GroupKey: TypeAlias = tuple[str, tuple[tuple[tuple[int, ...], str], ...]]
 
 
+class CappedError(FovealError):
+    """A sample would exceed its cap before it has any answer."""
+
+    kind = "capped"
+
+
 class ProtocolError(RuntimeError):
     """A system broke the contract: it gave no answer, or yielded something unknown."""
 
@@ -83,6 +89,8 @@ class _Sample:
     record: Recorder
     answer: Answer | None = None
     num_answers: int = 0
+    macs: int = 0
+    capped: bool = False
     stopped_early: bool = False
 
 
@@ -116,6 +124,8 @@ class Executor:
         max_batch: most rows in one run of a part.
         max_in_flight: samples open at once; bounds memory.
         fetch_threads: sources working beside the parts; 0 fetches in line.
+        max_macs: most multiply-accumulates a sample may be billed; before a call that would exceed
+            it the sample stops with the last answer, and without one it fails. None: no cap.
         catch: an unexpected error in one sample becomes a failed record and the others go on;
             False lets it rise, for tests and debugging. Errors a user can act on
             (:class:`FovealError`) always become records.
@@ -132,6 +142,7 @@ class Executor:
         max_batch: int = 16,
         max_in_flight: int | None = None,
         fetch_threads: int = 1,
+        max_macs: int | None = None,
         catch: bool = False,
     ) -> None:
         if max_batch < 1 or fetch_threads < 0 or (max_in_flight is not None and max_in_flight < 1):
@@ -141,6 +152,7 @@ class Executor:
         self.max_batch = max_batch
         self.max_in_flight = max_in_flight or 2 * max_batch
         self.fetch_threads = fetch_threads
+        self.max_macs = max_macs
         self.catch = catch
         self.stats: dict[str, BatchStats] = {}
         self._macs: dict[GroupKey, int] = {}
@@ -153,6 +165,15 @@ class Executor:
         finally:
             run.close()
 
+    def macs_of(self, call: Call) -> int:
+        """Return what ``call`` will be billed."""
+        return self._row_macs(_key(call)) * call.rows
+
+    def _row_macs(self, key: GroupKey) -> int:
+        if key not in self._macs:
+            self._macs[key] = self.runner.macs(key[0], tuple((1, *shape) for shape, _ in key[1]))
+        return self._macs[key]
+
     def run_batch(self, key: GroupKey, batch: list[tuple[_Sample, Call]]) -> list[Rows]:
         """Run one part on the rows of ``batch`` and put the bill on each sample."""
         part = key[0]
@@ -164,10 +185,9 @@ class Executor:
         stats = self.stats.setdefault(part, BatchStats())
         stats.runs += 1
         stats.rows += rows
-        if key not in self._macs:
-            self._macs[key] = self.runner.macs(part, tuple((1, *shape) for shape, _ in key[1]))
+        row_macs = self._row_macs(key)
         for sample, call in batch:
-            macs = self._macs[key] * call.rows
+            macs = row_macs * call.rows
             sample.record.called(call, macs=macs, ms=total_ms * call.rows / rows)
         return outputs
 
@@ -181,6 +201,11 @@ class Executor:
             for i in range(0, rows, self.max_batch)
         ]
         return [tuple(np.concatenate(column) for column in zip(*pieces, strict=True))]
+
+
+def _key(call: Call) -> GroupKey:
+    """Return what calls that may share a batch have in common."""
+    return (call.part, tuple((a.shape[1:], str(a.dtype)) for a in call.inputs))
 
 
 class _Run:
@@ -306,6 +331,10 @@ class _Run:
             while True:
                 step = sample.steps.send(value)
                 value = None
+                if isinstance(step, Call) and self._exceeds(sample, step):
+                    sample.steps.close()
+                    self._stop_at_cap(sample, begin)
+                    return
                 if isinstance(step, (Call, Look)):
                     break
                 if self._record(sample, step):
@@ -323,6 +352,29 @@ class _Run:
             self._enqueue(sample, step)
         else:
             self._fetch(lambda: sample.source.look(step), sample, step)
+
+    def _exceeds(self, sample: _Sample, call: Call) -> bool:
+        """Return whether ``call`` would take a sample over its cap; if not, count it."""
+        if self.executor.max_macs is None:
+            return False
+        macs = sample.macs + self.executor.macs_of(call)
+        if macs > self.executor.max_macs:
+            return True
+        sample.macs = macs
+        return False
+
+    def _stop_at_cap(self, sample: _Sample, begin: float) -> None:
+        """Finish a sample with its last answer; fail it if there is none."""
+        if sample.answer is not None:
+            sample.capped = sample.stopped_early = True
+            self._finish(sample, begin)
+            return
+        error = CappedError(
+            f"{sample.job.name}: its first answer would exceed the cap of "
+            f"{(self.executor.max_macs or 0) / 1e9:g} GMACs",
+            hint="allow more, or leave the cap away",
+        )
+        self._fail(sample.index, sample.job.name, error)
 
     def _record(self, sample: _Sample, step: object) -> bool:
         """Write down a plan, note or answer; return whether the sample may stop."""
@@ -351,6 +403,9 @@ class _Run:
             error = ProtocolError(f"{sample.job.name}: the protocol ended without an answer")
             self._fail(sample.index, sample.job.name, error)
             return
+        warnings = tuple(sample.source.warnings)
+        if sample.capped:
+            warnings += ("stopped at the cap of its budget, before it would have stopped itself",)
         trace = sample.record.trace(
             exit_index=sample.num_answers - 1, stopped_early=sample.stopped_early
         )
@@ -362,14 +417,13 @@ class _Run:
                 answer=sample.answer,
                 trace=trace,
                 cost=sample.record.cost(sample.source.meter, trace),
-                warnings=tuple(sample.source.warnings),
+                warnings=warnings,
             )
         )
         self._release(sample.index)
 
     def _enqueue(self, sample: _Sample, call: Call) -> None:
-        key = (call.part, tuple((a.shape[1:], str(a.dtype)) for a in call.inputs))
-        group = self.waiting.setdefault(key, _Waiting())
+        group = self.waiting.setdefault(_key(call), _Waiting())
         group.calls.append((sample, call))
         group.rows += call.rows
 

@@ -22,6 +22,29 @@ def segment_centres(duration_seconds: float, num_segments: int) -> tuple[float, 
     return tuple(float((i + 0.5) * width) for i in range(num_segments))
 
 
+def coarse_to_fine(num_segments: int) -> tuple[int, ...]:
+    """Return 0..N-1 in an order of which every beginning covers the whole.
+
+    The middle, both ends, then the middles of ever finer equal parts.
+
+    Raises:
+        ValueError: fewer than one segment.
+
+    >>> coarse_to_fine(8)
+    (3, 0, 7, 1, 5, 2, 4, 6)
+    """
+    if num_segments < 1:
+        raise ValueError(f"need at least one segment, got {num_segments}")
+    last = num_segments - 1
+    order = dict.fromkeys((last // 2, 0, last))
+    cuts = 2
+    while len(order) < num_segments:
+        edges = np.linspace(0, last, cuts + 1).astype(int)
+        order |= dict.fromkeys(int(i) for i in (edges[1:] + edges[:-1]) // 2)
+        cuts *= 2
+    return tuple(order)
+
+
 def top_k_in_order(scores: Array, k: int) -> Array:
     """Return the indices of the ``k`` highest of ``scores`` (T,), ascending; ties to the lower.
 

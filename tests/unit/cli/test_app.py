@@ -9,7 +9,20 @@ import pytest
 from foveal.cli.app import COMMANDS, main, plain
 
 OPTIONS = {
-    "recognize": ("--model", "--top-k", "--json", "--check", "--explain", "--threads", "INPUT"),
+    "recognize": (
+        "--model",
+        "--top-k",
+        "--json",
+        "--check",
+        "--explain",
+        "--threads",
+        "--max-gmacs",
+        "--hard",
+        "--max-ms",
+        "--min-confidence",
+        "--reprofile",
+        "INPUT",
+    ),
     "doctor": ("--full", "--jsonl", "--workers", "--json", "PATH"),
     "systems": ("--json",),
     "haystack": ("--preset", "--split", "--count", "--start", "--seed", "OUT"),
@@ -33,6 +46,16 @@ OPTIONS = {
         "RUN_OR_BUNDLE",
         "DATA",
     ),
+    "calibrate": (
+        "--split",
+        "--out",
+        "--format",
+        "--videos",
+        "--threads",
+        "RUN_OR_BUNDLE",
+        "DATA",
+    ),
+    "curve": ("--out", "RESULT"),
     "demo": ("--keep", "--explain"),
 }
 

@@ -112,6 +112,35 @@ def test_without_an_exit_rule_every_answer_is_given():
     assert not any(o.trace.stopped_early for o in done)
 
 
+@pytest.mark.parametrize("calls", [2, 3, 7, 100])
+def test_a_cap_stops_before_the_call_that_would_exceed_it(calls):
+    executor = Executor(FakeRunner(fake_parts()), max_macs=10 * calls, fetch_threads=0)
+    done = list(executor.run(jobs(fake_protocols.adafocus_v2, count=8)))
+    assert len(done) == 8
+    for outcome in done:
+        # Two calls an answer, eight answers; a glance that no focus follows may be paid for.
+        assert outcome.cost.total_macs == 10 * min(calls, 16)
+        assert outcome.trace.exit_index == min(calls // 2, 8) - 1
+        assert outcome.trace.stopped_early == (calls < 16)
+        assert ("stopped at the cap" in " ".join(outcome.warnings)) == (calls < 16)
+
+
+def test_the_last_answer_under_a_cap_is_the_one_it_would_have_given_there():
+    _, whole = run(fake_protocols.adafocus_v2, rule=ExitRule(thresholds=(2.0, 2.0, 0.0)), count=8)
+    capped = Executor(FakeRunner(fake_parts()), max_macs=60, fetch_threads=0)
+    done = sorted(capped.run(jobs(fake_protocols.adafocus_v2, count=8)), key=lambda o: o.index)
+    for one, other in zip(whole, done, strict=True):
+        np.testing.assert_array_equal(one.answer.probs, other.answer.probs)
+
+
+def test_a_cap_below_the_first_answer_is_a_record():
+    executor = Executor(FakeRunner(fake_parts()), max_macs=19, fetch_threads=0)
+    (failure,) = executor.run(jobs(fake_protocols.adafocus_v2, count=1))
+    assert isinstance(failure, Failure)
+    assert (failure.kind, failure.path) == ("capped", "clip0")
+    assert "first answer" in failure.message
+
+
 class BrokenError(FovealError):
     kind = "broken"
 

@@ -166,3 +166,19 @@ def test_presets_are_the_released_ones():
     assert (activitynet.shift_div, kinetics.shift_div) == (10, 8)
     assert (activitynet.num_frames, kinetics.num_frames) == (6, 4)
     assert protocol.reference(activitynet) is None
+
+
+@pytest.mark.parametrize("count", [1, 3, 10])
+def test_the_plain_model_looks_at_uniform_candidates_and_never_skims(system, count):
+    cfg = replace(system.cfg, num_frames=count, choose="uniform")
+    (one,) = system.run(clips(1), cfg=cfg)
+    assert set(one.cost.macs) == {"classifier"}
+    kept = [(2 * i + 1) * 10 // (2 * count) for i in range(count)]
+    times = protocol.candidate_times(cfg, one.clip)
+    (look,) = [e.detail for e in one.trace.events if e.kind == "look"]
+    assert look["asked"] == [times[i] for i in kept]
+
+
+def test_choosing_otherwise_is_refused(system):
+    with pytest.raises(ValueError, match="choose must be skim or uniform"):
+        replace(system.cfg, choose="best")

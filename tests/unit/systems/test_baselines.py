@@ -105,3 +105,14 @@ def test_mean_averages_probabilities_and_each_answers_for_its_own_time():
 def test_bad_settings_are_named(change, message):
     with pytest.raises(ValueError, match=message):
         replace(build(protocol.uniform), **change)
+
+
+def test_running_answers_after_every_frame_and_ends_where_the_mean_does():
+    mean = build(protocol.uniform)
+    (whole,) = run(mean)
+    (running,) = run(replace(mean, answer="running"))
+    assert running.trace.exit_index == 3
+    np.testing.assert_allclose(running.answer.probs, whole.answer.probs)
+    assert running.cost.total_macs == whole.cost.total_macs
+    asked = [e.detail["asked"] for e in running.trace.events if e.kind == "look"]
+    assert asked == [[6.0], [2.0], [14.0], [10.0]]

@@ -18,8 +18,9 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from foveal.sampling.choose import segment_centres
+from foveal.sampling.choose import coarse_to_fine, segment_centres
 from foveal.sampling.confidence import softmax
+from foveal.sampling.operating import OperatingPoint, stops_and_exits
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.types import Array, Box, Canvas, ClipInfo, Crop, PartSpec, Reference, TensorSpec
 
@@ -207,6 +208,13 @@ def reference(cfg: Config) -> Reference | None:
     return None
 
 
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return stops after the first so many frames, and exits when sure; in ``video`` mode one."""
+    if cfg.place == "video":
+        return (OperatingPoint(name="one square", family="static"),)
+    return stops_and_exits(cfg.num_frames)
+
+
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Take the frames coarse to fine; glance, place, look and answer on each."""
     if cfg.place == "video":
@@ -247,19 +255,10 @@ def video_steps(cfg: Config, clip: ClipInfo) -> Steps:
 def frame_order(num_frames: int) -> tuple[int, ...]:
     """Return the frames coarse to fine, so that every prefix covers the clip.
 
-    The middle, both ends, then the middles of ever finer equal parts.
-
     >>> frame_order(8)
     (3, 0, 7, 1, 5, 2, 4, 6)
     """
-    last = num_frames - 1
-    order = dict.fromkeys((last // 2, 0, last))
-    cuts = 2
-    while len(order) < num_frames:
-        edges = np.linspace(0, last, cuts + 1).astype(int)
-        order |= dict.fromkeys(int(i) for i in (edges[1:] + edges[:-1]) // 2)
-        cuts *= 2
-    return tuple(order)
+    return coarse_to_fine(num_frames)
 
 
 def square_box(cfg: Config, action: Array) -> Box:

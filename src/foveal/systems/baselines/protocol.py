@@ -16,9 +16,13 @@ from typing import Literal
 
 import numpy as np
 
-from foveal.sampling.choose import nearest_edges, segment_centres, tag_stretches
+from foveal.sampling.choose import coarse_to_fine, nearest_edges, segment_centres, tag_stretches
+from foveal.sampling.operating import Family, OperatingPoint, ladder, stops_and_exits
 from foveal.sampling.protocol import Steps, answer, answer_segments, call_rows, look, plan
 from foveal.types import Array, Canvas, ClipInfo, Features, PartSpec, Reference, TensorSpec
+
+DENSE_FRAMES = 16
+"""Frames of the dense run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +36,8 @@ class Config:
         when: ``uniform`` takes segment centres, ``random`` one draw per segment (seeded by
             ``seed`` and the clip's name), ``centre`` consecutive frames around the middle.
         answer: ``mean`` averages probabilities over the clip; ``each`` lets every frame answer
-            for the time nearest to it.
+            for the time nearest to it; ``running`` takes frames coarse to fine and answers after
+            each with the mean so far, so that a clip may stop when it is sure.
         network: what is trained where the part is no other system's; ``linear`` takes features.
         feature_width: D.
         dropout: before the last layer, while training.
@@ -46,7 +51,7 @@ class Config:
     num_classes: int
     part: str = "classifier"
     when: Literal["uniform", "random", "centre"] = "uniform"
-    answer: Literal["mean", "each"] = "mean"
+    answer: Literal["mean", "each", "running"] = "mean"
     role: Literal["glance", "focus"] = "focus"
     seed: int = 0
     network: Literal["small", "tf_efficientnet_lite0", "resnet50", "linear", "tiny"] = "small"
@@ -58,8 +63,8 @@ class Config:
             raise ValueError("baselines need at least one frame and one class")
         if self.when not in ("uniform", "random", "centre"):
             raise ValueError(f"when must be uniform, random or centre, got {self.when!r}")
-        if self.answer not in ("mean", "each"):
-            raise ValueError(f"answer must be mean or each, got {self.answer!r}")
+        if self.answer not in ("mean", "each", "running"):
+            raise ValueError(f"answer must be mean, each or running, got {self.answer!r}")
         if isinstance(self.canvas, Features) != (self.feature_width > 0):
             raise ValueError("feature_width is given with features, and with nothing else")
         if not 0 <= self.dropout < 1:
@@ -173,7 +178,33 @@ def reference(cfg: Config) -> Reference | None:
     """Return sixteen frames through the same canvas and part; nothing for stored features."""
     if isinstance(cfg.canvas, Features):
         return None
-    return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=16)
+    return Reference(part=cfg.part, canvas=cfg.canvas, num_frames=DENSE_FRAMES)
+
+
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return fewer and fewer frames, at equal distances and drawn; the most is the dense run.
+
+    Besides, exits by confidence without anything learnt for them. Where frames are taken one by one
+    anyway (``running``) stops after a fixed number take the place of other frames.
+    """
+    if cfg.answer == "running":
+        return stops_and_exits(cfg.num_frames)
+    counts = ladder(max(cfg.num_frames, DENSE_FRAMES))
+    points = [_point(counts[0], "uniform", "dense", "dense {}")]
+    if cfg.answer == "mean":
+        running = {"num_frames": counts[0], "when": "uniform", "answer": "running"}
+        points.append(
+            OperatingPoint(name="exits", family="exits", settings=running, solve="max_prob")
+        )
+    for count in counts[1:]:
+        points.append(_point(count, "uniform", "uniform", "uniform {}"))
+        points.append(_point(count, "random", "random", "random {}"))
+    return tuple(points)
+
+
+def _point(count: int, when: str, family: Family, name: str) -> OperatingPoint:
+    settings = {"num_frames": count, "when": when}
+    return OperatingPoint(name=name.format(count), family=family, settings=settings)
 
 
 def frame_times(cfg: Config, clip: ClipInfo) -> tuple[float, ...]:
@@ -194,6 +225,9 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Look at the fixed times, run the part on all of them, answer once."""
     times = frame_times(cfg, clip)
     yield from plan(times)
+    if cfg.answer == "running":
+        yield from running_steps(cfg, times)
+        return
     frames = yield from look(times, cfg.canvas, role=cfg.role)
     outputs = yield from call_rows(cfg.part, frames)
     probs = outputs[0]
@@ -202,3 +236,13 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     else:
         edges = nearest_edges(np.array(times), clip.duration_seconds)
         yield from answer_segments(tag_stretches(edges, probs, join=False))
+
+
+def running_steps(cfg: Config, times: tuple[float, ...]) -> Steps:
+    """Take the frames coarse to fine; answer after each with the mean of those seen."""
+    total = np.zeros(cfg.num_classes)
+    for seen, index in enumerate(coarse_to_fine(len(times)), start=1):
+        frames = yield from look([times[index]], cfg.canvas, role=cfg.role)
+        outputs = yield from call_rows(cfg.part, frames)
+        total += outputs[0][0]
+        yield from answer(total / seen)

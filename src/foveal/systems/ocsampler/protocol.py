@@ -15,6 +15,7 @@ import numpy as np
 
 from foveal.sampling.choose import top_k_in_order
 from foveal.sampling.confidence import softmax
+from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
 
@@ -42,6 +43,8 @@ class Config:
         head: ``shared`` scores sets of any size alike; ``per_count`` keeps a last layer for
             each N up to T.
         offset_seed: of the offsets inside the segments, drawn afresh for every video.
+        choose: ``skim`` keeps what the skim network finds salient; ``uniform`` skips it and
+            takes candidates at equal distances: what the plain model would look at.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -57,6 +60,7 @@ class Config:
     networks: Literal["paper", "small", "tiny"] = "paper"
     head: Literal["shared", "per_count"] = "shared"
     offset_seed: int = 255
+    choose: Literal["skim", "uniform"] = "skim"
 
     def __post_init__(self) -> None:
         counts = self.frame_counts
@@ -73,6 +77,8 @@ class Config:
             raise ValueError(f"networks must be paper, small or tiny, got {self.networks!r}")
         if self.head not in ("shared", "per_count"):
             raise ValueError(f"head must be shared or per_count, got {self.head!r}")
+        if self.choose not in ("skim", "uniform"):
+            raise ValueError(f"choose must be skim or uniform, got {self.choose!r}")
 
 
 def activitynet(*, num_frames: int = 6, num_classes: int = 200) -> Config:
@@ -143,9 +149,27 @@ def reference(cfg: Config) -> Reference | None:
     return None
 
 
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return every number of frames kept, by the skim network and at equal distances."""
+    points: list[OperatingPoint] = []
+    for count in reversed(cfg.frame_counts):
+        for choose in ("skim", "uniform"):
+            points.append(
+                OperatingPoint(
+                    name=f"{'salient' if choose == 'skim' else 'uniform'} {count}",
+                    family="policy" if choose == "skim" else "uniform",
+                    settings={"num_frames": count, "choose": choose},
+                )
+            )
+    return tuple(points)
+
+
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Skim all candidates, keep the N most salient in time order, classify them once."""
     times = candidate_times(cfg, clip)
+    if cfg.choose == "uniform":
+        yield from uniform_steps(cfg, times)
+        return
     yield from plan(times)
     candidates = yield from look(times, cfg.canvas, role="glance")
     (frame_logits,) = yield from call(SKIM, candidates)
@@ -158,6 +182,16 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     )
 
     frames = yield from look([times[i] for i in chosen], cfg.canvas)
+    (logits,) = yield from call(CLASSIFIER, frames)
+    yield from answer(softmax(logits))
+
+
+def uniform_steps(cfg: Config, times: tuple[float, ...]) -> Steps:
+    """Classify N of the candidates at equal distances; the others are never looked at."""
+    chosen = (np.arange(cfg.num_frames) * 2 + 1) * len(times) // (2 * cfg.num_frames)
+    kept = tuple(times[i] for i in chosen)
+    yield from plan(kept)
+    frames = yield from look(kept, cfg.canvas)
     (logits,) = yield from call(CLASSIFIER, frames)
     yield from answer(softmax(logits))
 

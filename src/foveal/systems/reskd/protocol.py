@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, get_args
 
 from foveal.sampling.choose import segment_centres
 from foveal.sampling.confidence import softmax
+from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call, look, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
 
@@ -202,6 +203,11 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
 def reference(cfg: Config) -> Reference | None:
     """Return nothing: the student already looks at all it could look at."""
     return None
+
+
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return the one there is: the student has a fixed size."""
+    return (OperatingPoint(name=f"small {cfg.num_frames}", family="static"),)
 
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from foveal.sampling.choose import segment_centres, tag_stretches
+from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer_segments, call_rows, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
 
@@ -86,6 +87,11 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
 def reference(cfg: Config) -> Reference:
     """Return the dense run: ``num_glances`` exact frames, all through the network."""
     return Reference(part=PART, canvas=cfg.canvas, num_frames=cfg.num_glances)
+
+
+def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
+    """Return the one there is: how much a clip needs is for its glance to say."""
+    return (OperatingPoint(name="stretches", family="policy"),)
 
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:

@@ -1,0 +1,125 @@
+"""``foveal calibrate``: a bundle and labelled clips to a bundle that knows its curve."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foveal.cli.guard import FAILED, OK, complain
+from foveal.cli.output import output_path
+from foveal.cli.text import clean, count, exact_gmacs, milliseconds, percent
+
+if TYPE_CHECKING:
+    from foveal.bundle import Calibration, MeasuredPoint
+    from foveal.calibration import Calibrating
+    from foveal.dataset import Format, Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What was asked for; see ``foveal calibrate --help``."""
+
+    split: Split
+    out: str | None
+    format: Format | None
+    videos: str | None
+    threads: int | None
+
+
+def run(subject: str, data: str, options: Options) -> int:
+    """Measure ``subject`` on ``data``, write the bundle, show the curve; return the exit code."""
+    from foveal.bundle import BundleInvalidError, BundleTamperedError
+    from foveal.calibration import prepare
+
+    out = None if options.out is None else bundle_path(options.out)
+    try:
+        work = prepare(
+            subject,
+            data,
+            split=options.split,
+            out=out,
+            format=options.format,
+            videos=options.videos,
+            threads=options.threads,
+        )
+        announce(work)
+        with bar(work.num_runs) as progress:
+            done = work.run(progress)
+    except (BundleInvalidError, BundleTamperedError) as error:
+        # The command is right, a file is not.
+        complain(error.message, hint=error.hint)
+        return FAILED
+    for failure in done.failures:
+        say(f"  failed: {failure.message}; {failure.hint}")
+    for line in table(done.calibration):
+        print(clean(line))
+    for line in done.verdicts:
+        print(clean(line[:1].upper() + line[1:]))
+    say(f"{work.out}: {len(done.calibration.points)} operating points")
+    return FAILED if done.failures else OK
+
+
+def bundle_path(name: str) -> Path:
+    """Return where the bundle goes, before work is spent on it.
+
+    Raises:
+        InputError: a file would be lost that is no bundle, or its folder is not there.
+    """
+    path = output_path(name, suffixes=(".foveal",))
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        from foveal.api import InputError
+
+        raise InputError(
+            f"{name}: no bundle can be written there", hint="name a file in a folder that exists"
+        )
+    return path
+
+
+def announce(work: Calibrating) -> None:
+    """Say on standard error what is measured, and what to beware of."""
+    dataset = work.dataset
+    total = count(len(work.samples), "clip")
+    say(f"{dataset.name}: {total} for {work.split} ({dataset.how_split})")
+    for line in work.warnings:
+        say(f"  warning: {line}")
+    say(f"{work.model.name}: {count(len(work.points), 'operating point')} to measure")
+
+
+def say(line: str) -> None:
+    """Print a line beside the output."""
+    print(clean(line), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def bar(total: int) -> Iterator[Callable[[], None]]:
+    """Give a function that moves a bar by one clip, where somebody watches."""
+    from foveal.cli.progress import tracked
+
+    steps = iter(tracked(range(total + 1), total))
+    next(steps)
+    try:
+        yield lambda: (next(steps, None), None)[1]
+    finally:
+        for _ in steps:
+            pass
+
+
+def table(found: Calibration) -> list[str]:
+    """Return the points as lines, from dear to cheap; ``*`` marks those nothing is better than."""
+    width = max(len(measured.point.name) for measured in found.points)
+    columns = "".join(f"{name:>12}" for name in ("GMACs", "p95", "max", "time", "p95"))
+    head = f"  {'point':<{width}} {'right':>7}{columns}"
+    return [head, *(_row(measured, width) for measured in found.points)]
+
+
+def _row(measured: MeasuredPoint, width: int) -> str:
+    macs = (measured.mean_macs, measured.p95_macs, measured.max_macs)
+    figures = " ".join(f"{exact_gmacs(value):>11}" for value in macs)
+    times = " ".join(f"{milliseconds(ms):>11}" for ms in (measured.p50_ms, measured.p95_ms))
+    mark = "*" if measured.is_on_front else " "
+    name = f"{measured.point.name:<{width}}"
+    return f"{mark} {name} {percent(measured.accuracy):>7} {figures} {times}"
