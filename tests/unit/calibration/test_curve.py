@@ -50,7 +50,7 @@ def other(tmp_path: Path) -> Path:
 def evaluation(folder: Path) -> Path:
     folder.mkdir()
     found = {
-        "model": {"system": "ocsampler", "bundle": "mine.foveal"},
+        "model": {"system": "another", "bundle": "mine.foveal"},
         "data": {"name": "clips", "split": "test"},
         "num_judged": 12,
         "cpu": "a machine",

@@ -1,6 +1,6 @@
 """Measure whether budgets are held on clips that nothing was fitted on.
 
-    python scripts/measure_budgets.py            # a few minutes on one core
+    python scripts/budgets_ocsampler.py            # a few minutes on one core
 
 The rules below were written down before the first number was seen.
 
@@ -69,7 +69,7 @@ def main() -> None:
     write_result(
         "results/budgets/ocsampler.json",
         title="budgets of MACs and milliseconds on clips that nothing was fitted on",
-        protocol="see the docstring of scripts/measure_budgets.py, committed before the numbers",
+        protocol="see the docstring of scripts/budgets_ocsampler.py, committed before the numbers",
         measured={**measured, "verdicts": list(done.verdicts)},
         seeds=[SEED],
         threads=THREADS,
