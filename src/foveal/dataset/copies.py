@@ -34,8 +34,8 @@ def find_copies(
         if row.start_seconds is None and row.end_seconds is None:
             by_size[_size(row.path)].setdefault(files[place], place)
     pairs: list[tuple[str, str]] = []
-    for alike in by_size.values():
-        if len(alike) < 2:
+    for size, alike in by_size.items():
+        if len(alike) < 2 or not size:  # empty files are broken, not copies
             continue
         for file, other in _equal(alike):
             row, twin = listing.rows[alike[file]], listing.rows[alike[other]]

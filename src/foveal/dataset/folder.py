@@ -74,8 +74,6 @@ def _rows(
         where = str(path.relative_to(root))
         if not is_text(where):
             problems.add(where, "the name is not UTF-8")
-        elif path.is_file() and not path.stat().st_size:
-            problems.add(where, "the file is empty (0 bytes)")
         else:
             yield Row(path=str(path), label=name, where=where, split=split)
 
