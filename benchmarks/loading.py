@@ -47,7 +47,7 @@ STAGE = Stage(
     name="loading",
     loss=lambda *_: {},
     trains=(Group(prefixes=("",)),),
-    optimizer=Optimizer(kind="sgd", lr=0.0),
+    optimizer=Optimizer(kind="sgd", lr=1.0),
     batch_size=BATCH,
     epochs=1,
 )
