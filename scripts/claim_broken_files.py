@@ -14,14 +14,17 @@ System: ``baselines``, recipe ``tiny`` on all ten frames, 350 steps of 32 clips,
 with no frames kept (``--cache 0``), so that every clip is opened every time it is drawn: 11,200 in
 all. Seeds 0, 1 and 2 on both sets.
 
-Told: top-1 accuracy on the 300 test clips, steps taken, files listed in bad.jsonl, and the memory
-that the main process and its worker hold alone while they train, around the 3,000th clip and
-before the last (what exporting takes afterwards is not meant).
+Told: top-1 accuracy on the 300 test clips, steps taken, files listed in bad.jsonl.
 
 The claim holds if every run on the broken set ends, takes as many steps as its twin and lists the
 nine files, and the mean accuracy differs from the twins' by no more than the twins' spread
-(largest less smallest), or by one point if that is more. Memory is flat if it ends within 5 % of
-what it was at the 3,000th clip.
+(largest less smallest), or by one point if that is more.
+
+With ``--memory`` one more run on the broken set, seed 3, tells the memory of the main process and
+its worker while they train, each shared page counted in parts (PSS): the most among the last five
+readings up to the 3,000th clip and among the last five before the last clip. It is flat if the
+second is within 5 % of the first. (Private pages alone were read at first. Pages that main process
+and worker share become private when the worker ends, so that said nothing.)
 """
 
 from __future__ import annotations
@@ -111,11 +114,11 @@ def make_sets(cache: Path) -> dict[str, Path]:
 
 
 def memory_of(process: psutil.Process) -> int:
-    """Return the bytes that ``process`` and its children hold alone."""
+    """Return the bytes of ``process`` and its children, shared pages in parts."""
     total = 0
     for one in (process, *process.children(recursive=True)):
         try:
-            total += one.memory_full_info().uss
+            total += one.memory_full_info().pss
         except psutil.NoSuchProcess:
             continue
     return total
@@ -158,6 +161,26 @@ def train(folder: Path, run: Path, seed: int) -> dict[str, Any]:
     return measured
 
 
+def judged(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what the claim is about."""
+    return {name: told[name] for name in ("accuracy", "steps", "listed")}
+
+
+def write_memory(folder: Path, run: Path, out: Path) -> None:
+    """Train once more and write how memory grew."""
+    told = train(folder, run, 3)
+    growth = told["mib_at_the_end"] / told["mib_after_3000_clips"] - 1
+    write_result(
+        out,
+        title="memory of a training run over 11,200 clips that are opened every time",
+        measured={**told, "growth": round(growth, 4)},
+        protocol="see the docstring of scripts/claim_broken_files.py",
+        seeds=(3,),
+        threads=1,
+        claim={"text": f"memory grows by {growth:+.1%} over 8,200 clips", "holds": growth <= FLAT},
+    )
+
+
 def clips_drawn(run: Path) -> int:
     """Return how many clips the steps stored so far took."""
     path = run / "history.jsonl"
@@ -172,11 +195,17 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path(".cache/broken_files"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("results/train/broken_files.json"))
+    parser.add_argument("--memory", type=Path, help="measure memory alone and write it there")
     options = parser.parse_args()
     os.environ["OMP_NUM_THREADS"] = "1"
     sets = make_sets(options.cache / "sets")
+    if options.memory:
+        write_memory(sets["broken"], options.cache / "memory-3", options.memory)
+        return
     runs = {
-        name: [train(folder, options.cache / f"{name}-{seed}", seed) for seed in options.seeds]
+        name: [
+            judged(train(folder, options.cache / f"{name}-{seed}", seed)) for seed in options.seeds
+        ]
         for name, folder in sets.items()
     }
     means = {name: statistics.fmean(r["accuracy"] for r in told) for name, told in runs.items()}
@@ -185,9 +214,6 @@ def main() -> None:
     difference = means["broken"] - means["whole"]
     same_steps = all(a["steps"] == b["steps"] for a, b in zip(*runs.values(), strict=True))
     listed = all(r["listed"] == len(BREAKERS) for r in runs["broken"])
-    growth = max(
-        r["mib_at_the_end"] / r["mib_after_3000_clips"] - 1 for told in runs.values() for r in told
-    )
     write_result(
         options.out,
         title="training with one broken file in a hundred, of nine kinds, beside a whole set",
@@ -196,8 +222,6 @@ def main() -> None:
             "mean_accuracy": {name: round(value, 4) for name, value in means.items()},
             "difference": round(difference, 4),
             "allowed": round(allowed, 4),
-            "largest_growth_of_memory": round(growth, 4),
-            "memory_is_flat": growth <= FLAT,
         },
         protocol="see the docstring of scripts/claim_broken_files.py, committed before the numbers",
         seeds=options.seeds,
