@@ -305,6 +305,27 @@ def test_a_folder_with_a_run_is_left_alone_unless_it_goes_on(
         assert (trained / name).read_bytes() == before[name]
 
 
+def test_a_finished_run_keeps_what_was_done_to_its_bundle_since(
+    trained: Path, clips: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    bundle = trained / "model.foveal"
+    before = bundle.read_bytes()
+    bundle.write_bytes(before + b"calibrated since")
+    command = [*BASELINES, str(clips), *QUICK, "--resume", "--out"]
+    assert main([*command, str(trained)]) == 0
+    assert "this run is finished, and what it left stays as it is" in capsys.readouterr().err
+    assert bundle.read_bytes() == before + b"calibrated since"
+    bundle.write_bytes(before)
+    assert main([*command, str(tmp_path / "nowhere")]) == 0
+    assert "to go on with: a new one begins" in capsys.readouterr().err
+
+
+def test_a_run_does_not_lie_in_its_data(clips: Path, capsys: Capture) -> None:
+    assert main([*BASELINES, str(clips), *QUICK, "--out", str(clips / "train")]) == 2
+    assert "lies inside the data" in capsys.readouterr().err
+    assert not (clips / "train").exists()
+
+
 def test_without_pytorch_one_line_says_what_to_install(clips: Path) -> None:
     code = (
         "import sys\n"

@@ -72,9 +72,13 @@ def run(data: str, options: Options) -> int:
         from foveal.train import fit, make_data
 
         work = prepare(dataset, options, settings)
+        check_place(work.out, data)
+        finished = options.resume and (work.out / RESULT_FILE).exists()
+        if options.resume:
+            say(where_it_goes_on(work.out))
         recipe = work.configured.recipe
         made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
-        with progress_lines() as (log, tell):
+        with said_if_stopped(work.out), progress_lines() as (log, tell):
             result = fit(
                 recipe,
                 made.train,
@@ -87,7 +91,9 @@ def run(data: str, options: Options) -> int:
                 log=log,
                 tell=tell,
             )
-        if is_first():
+        if finished:  # its bundle may have been calibrated since
+            say(f"{work.out}: this run is finished, and what it left stays as it is")
+        elif is_first():
             finish(work, result, minutes_of(work.out))
     return OK
 
@@ -101,6 +107,44 @@ def say(line: str) -> None:
     """Print a line for the user, once however many processes there are."""
     if is_first():
         print(clean(line), file=sys.stderr, flush=True)
+
+
+def check_place(out: Path, data: str) -> None:
+    """Ask that a run does not lie in its own data, which would be read another way then.
+
+    Raises:
+        PlaceError: it does.
+    """
+    folder = Path(data).resolve()
+    if folder.is_dir() and out.resolve().is_relative_to(folder):
+        raise PlaceError(
+            f"{out}: lies inside the data, {data}", hint="name a folder elsewhere with --out"
+        )
+
+
+class PlaceError(FovealError):
+    """A run would be written where it does harm."""
+
+    kind = "place"
+
+
+def where_it_goes_on(out: Path) -> str:
+    """Return from where a run that may be there goes on."""
+    try:
+        stored = json.loads((out / "checkpoint.json").read_text(encoding="utf-8"))
+        return f"  going on in {out}: stage {stored['stage'] + 1}, after step {stored['step']}"
+    except (OSError, ValueError, KeyError):
+        return f"  there is no run in {out} to go on with: a new one begins"
+
+
+@contextmanager
+def said_if_stopped(out: Path) -> Iterator[None]:
+    """Say how to go on when Ctrl-C stops the run."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say(f"stopped; the same command with --resume goes on from the last checkpoint in {out}")
+        raise
 
 
 # --- before the first step ------------------------------------------------------------------
