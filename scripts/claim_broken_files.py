@@ -24,7 +24,8 @@ With ``--memory`` one more run on the broken set, seed 3, tells the memory of th
 its worker while they train, each shared page counted in parts (PSS): the most among the last five
 readings up to the 3,000th clip and among the last five before the last clip. It is flat if the
 second is within 5 % of the first. (Private pages alone were read at first. Pages that main process
-and worker share become private when the worker ends, so that said nothing.)
+and worker share become private when the worker ends, so that said nothing. Then a reading that had
+begun before the last step and ended in the export was taken for the end; it is left out now.)
 """
 
 from __future__ import annotations
@@ -141,7 +142,9 @@ def train(folder: Path, run: Path, seed: int) -> dict[str, Any]:
     while started.poll() is None:
         time.sleep(2)
         try:
-            samples.append((clips_drawn(run), memory_of(process)))
+            drawn, held = clips_drawn(run), memory_of(process)
+            if clips_drawn(run) < BATCH * STEPS:  # else exporting began while memory was read
+                samples.append((drawn, held))
         except psutil.NoSuchProcess:
             break
     if started.wait():
