@@ -38,6 +38,7 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
+from foveal.haystack.files import SAME_BYTES
 from foveal.types import Canvas, FovealError
 from foveal.video import render
 
@@ -216,8 +217,7 @@ def _in_the_look_of(frames: NDArray[Any], look: tuple[NDArray[Any], NDArray[Any]
 def write(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
     """Write frames (3,144,180) as H.264 in MP4."""
     with av.open(str(path), "w", format="mp4") as container:
-        # One thread: the bits must not depend on the machine.
-        options = {"preset": "veryfast", "crf": "18", "threads": "1", "sc_threshold": "0"}
+        options = {"preset": "veryfast", "crf": "18", "sc_threshold": "0", **SAME_BYTES}
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width, stream.height, stream.pix_fmt = WHOLE.width, WHOLE.height, "yuv420p"
         stream.time_base = Fraction(1, FPS)

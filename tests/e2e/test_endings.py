@@ -96,8 +96,9 @@ def test_ctrl_c_says_how_many_files_were_done(folder: Folder, tmp_path: Path, ve
             assert command.stdout.readline()
         os.killpg(command.pid, signal.SIGINT)
         assert command.wait(60) == 128 + signal.SIGINT
-        said = re.fullmatch(r"foveal: stopped after (\d+) files?\n", command.stderr.read())
-        assert said is not None
+        words = command.stderr.read()
+        said = re.fullmatch(r"foveal: stopped after (\d+) files?\n", words)
+        assert said is not None, words
         assert 1 <= int(said[1]) <= MANY
         assert_group_ends(command.pid)
     if verb == "doctor":  # what was found until then is not lost

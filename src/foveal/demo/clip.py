@@ -11,6 +11,7 @@ import av
 import numpy as np
 
 from foveal.demo import objects
+from foveal.haystack.files import SAME_BYTES
 from foveal.types import Array
 
 WIDTH_PX, HEIGHT_PX, FPS = 640, 360, 25
@@ -67,8 +68,9 @@ def make_demo_clip(path: str | os.PathLike[str]) -> tuple[DemoObject, ...]:
 
 def _add_stream(container: av.container.OutputContainer) -> av.VideoStream:
     h264 = "libx264" in av.codecs_available
-    # A fixed number of threads: the bits must not depend on the machine.
-    options = {"preset": "superfast", "crf": "20", "threads": "2"} if h264 else {"qscale": "3"}
+    # two threads, a fixed number, so that the bytes are the same each time
+    x264 = {"preset": "superfast", "crf": "20", **SAME_BYTES, "threads": "2"}
+    options = x264 if h264 else {"qscale": "3"}
     stream = container.add_stream("libx264" if h264 else "mpeg4", rate=FPS, options=options)
     stream.width, stream.height, stream.pix_fmt = WIDTH_PX, HEIGHT_PX, "yuv420p"
     stream.time_base = Fraction(1, FPS)

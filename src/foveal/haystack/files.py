@@ -26,6 +26,12 @@ KEYFRAME_INTERVAL = 12
 _SHORT_SIDE_PX = 128
 """Frames are enlarged to at least this, by a whole number, so that no codec hurts fine detail."""
 
+SAME_BYTES = {"threads": "1", "mbtree": "0"}
+"""What x264 needs to write the same bytes each time.
+
+The macroblock tree of its AVX-512 code gives other bits from run to run (seen with PyAV 18).
+"""
+
 _AT_ONCE = 64
 """Samples made in memory at once."""
 
@@ -135,8 +141,7 @@ def write_clip(
     height, width = (scale * side for side in frames.shape[-2:])
     with av.open(os.fspath(path), "w", format="mp4") as container:
         h264 = "libx264" in av.codecs_available
-        # One thread: the bits must not depend on the machine.
-        options = {"preset": "veryfast", "crf": "14", "threads": "1", "sc_threshold": "0"}
+        options = {"preset": "veryfast", "crf": "14", "sc_threshold": "0", **SAME_BYTES}
         video = container.add_stream(
             "libx264" if h264 else "mpeg4",
             rate=fps,

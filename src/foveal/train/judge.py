@@ -16,8 +16,8 @@ from foveal.recipe import Judge
 from foveal.train.data import Data, Trouble
 from foveal.train.processes import gather
 
-BATCH = 16
-"""Clips judged at once; what comes out does not depend on it."""
+BATCH = 8
+"""Clips judged at once; processes share the clips by whole batches."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +43,9 @@ def judge(
 ) -> Judged:
     """Return how ``network`` does on ``data``, the same for any number of processes.
 
-    Each process takes every so-manieth clip and none is taken twice. The network is put in
-    evaluation mode and left as it was.
+    Each process takes every so-manieth batch, whose clips are the same for any number of
+    processes: the last bits of a convolution depend on how many it is given at once. The network
+    is put in evaluation mode and left as it was.
 
     Args:
         network: on the device already.
@@ -55,11 +56,11 @@ def judge(
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    own = np.arange(len(data))[fabric.global_rank :: fabric.world_size]
     rows: list[tuple[bool, float]] = []
     troubles: list[Trouble] = []
-    for start in range(0, len(own), max_clips):
-        part = own[start : start + max_clips]
+    starts = range(0, len(data), max_clips)
+    for start in starts[fabric.global_rank :: fabric.world_size]:
+        part = np.arange(start, min(start + max_clips, len(data)))
         batch = data.batch(part, np.zeros(len(part), np.int64))
         troubles.extend(data.troubles())
         if not len(batch["label"]):

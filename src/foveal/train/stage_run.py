@@ -246,6 +246,7 @@ class StageRun:
                 best = folder.best_file(self.index, self.best.step)
                 first(self.fabric, lambda: None)  # the others wait until it is there
                 load_weights(self.network, best)
+                first(self.fabric, lambda: None)  # none misses it: saving takes it away
         if folder.writes:
             save_weights(self.network, folder.path / f"{name}.safetensors")
         folder.save(Checkpoint(stage=self.index + 1, network=self.network.state_dict()))

@@ -41,10 +41,10 @@ def work(clips: Path, out: Path) -> dict[str, Any]:
     )
     assert again.history == films.history
     fabric = make_fabric("cpu", "32-true")
-    judged = judge(
-        weights.network.train(), plain.judged(clips), logits=plain.recipe().stages[0].judge,
-        fabric=fabric,
-    )  # fmt: skip
+    torch.manual_seed(3)  # the same weights, to the last bit, for any number of processes
+    network = plain.Network().train()
+    logits = plain.recipe().stages[0].judge
+    judged = judge(network, plain.judged(clips), logits=logits, fabric=fabric)
     # With statistics of batches, which every process has its own of.
     normed = fit(
         toy.recipe(), toy.data(), out=out / "toy", seed=5, validation=toy.held_out(), running=CPU
@@ -65,7 +65,7 @@ def work(clips: Path, out: Path) -> dict[str, Any]:
         "loss": judged.loss,
         "num_clips": judged.num_clips,
         "troubles": [trouble.path for trouble in judged.troubles],
-        "was_training": all(module.training for module in weights.network.modules()),
+        "was_training": all(module.training for module in network.modules()),
         "weights": tensors(weights.network),
         "parts": tensors(parts.network),
         "clip_weights": tensors(films.network),
