@@ -34,13 +34,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from held_budgets import held, refused
 
 from foveal.api import Model
-from foveal.budget import Budget, BudgetError, profile, times_here
+from foveal.budget import Budget, profile, times_here
 from foveal.bundle import Bundle, Calibration
 from foveal.calibration import prepare
 from foveal.haystack import find, write_videos
-from foveal.records import Prediction
 from foveal.results import write_result
 
 PRESET = "salient-frames-v1"
@@ -56,13 +56,13 @@ def main() -> None:
                 pass
         # Haystack's folders name no split of ours, so that each is test as a whole.
         done = prepare(
-            os.fspath(files("foveal.systems.ocsampler") / "tiny.foveal"),
+            str(files("foveal.systems.ocsampler") / "tiny.foveal"),
             root / "calibration",
             split="test",
             out=root / "calibrated.foveal",
             threads=THREADS,
         ).run()
-        measured = measure(done.bundle, done.calibration, sorted((root / "test").glob("*/*.mp4")))
+        measured = measure(done.bundle, done.calibration, root / "test")
     budgets = [*measured["gmacs"], *measured["hard_gmacs"], *measured["ms"]]
     holds = all(one["held"] for one in budgets) and all(measured["refused"].values())
     missed = [one for one in budgets if not one["held"]]
@@ -82,8 +82,9 @@ def main() -> None:
     print(f"holds: {holds}; missed: {missed}")
 
 
-def measure(bundle: Bundle, found: Calibration, clips: list[Path]) -> dict[str, Any]:
+def measure(bundle: Bundle, found: Calibration, folder: Path) -> dict[str, Any]:
     """Return what every budget chose and what the clips cost under it."""
+    clips = {clip: clip.parent.name.replace("-", " ") for clip in sorted(folder.glob("*/*.mp4"))}
     model = Model(bundle, threads=THREADS)
     load_before = os.getloadavg()[0]
     times = times_here(found, profile(bundle, threads=THREADS, again=True))
@@ -116,47 +117,6 @@ def measure(bundle: Bundle, found: Calibration, clips: list[Path]) -> dict[str, 
         },
         "load_average": {"before": load_before, "after": os.getloadavg()[0]},
     }
-
-
-def held(model: Model, clips: list[Path], budget: Budget) -> dict[str, Any]:
-    """Return which point holds ``budget``, and whether it did on ``clips``."""
-    chosen = model.within(budget)
-    assert chosen.choice is not None
-    done = list(chosen.recognize_many(clips))
-    found = [one for one in done if isinstance(one, Prediction)]
-    assert len(found) == len(clips)
-    macs = np.array([one.cost.total_macs for one in found])
-    ms = np.sort([one.cost.total_ms for one in found])
-    p95 = float(ms[-(-95 * len(ms) // 100) - 1])
-    right = np.mean(
-        [one.predictions[0].label == Path(one.path).parent.name.replace("-", " ") for one in found]
-    )
-    if budget.max_ms is not None:
-        is_held = p95 <= budget.max_ms
-    else:
-        spent = macs.max() if budget.hard else macs.mean()
-        is_held = bool(spent <= (budget.max_gmacs or 0.0) * 1e9)
-    return {
-        "budget": budget.max_ms if budget.max_ms is not None else budget.max_gmacs,
-        "point": chosen.choice.measured.point.name,
-        "note": chosen.choice.note,
-        "accuracy": round(float(right), 4),
-        "mean_kmacs": float(macs.mean()) / 1e3,
-        "max_kmacs": int(macs.max()) / 1e3,
-        "p50_ms": round(float(np.median(ms)), 3),
-        "p95_ms": round(p95, 3),
-        "held": is_held,
-    }
-
-
-def refused(model: Model, budget: Budget) -> bool:
-    """Return whether ``budget`` is refused."""
-    try:
-        model.within(budget)
-    except BudgetError as error:
-        print(error)
-        return True
-    return False
 
 
 if __name__ == "__main__":
