@@ -160,18 +160,25 @@ class Stage:
             raise ValueError(f"stage {self.name!r} needs either steps or epochs")
         if not self.trains:
             raise ValueError(f"stage {self.name!r} trains nothing")
-        lengths = [n for n in (self.steps, self.epochs) if n is not None]
-        if min(self.batch_size, *lengths) < 1 or self.warmup_steps < 0:
-            raise ValueError(
-                f"stage {self.name!r}: batch size and length must be at least 1, "
-                "warmup_steps at least 0"
-            )
+        for name, least in (("batch_size", 1), ("steps", 1), ("epochs", 1), ("warmup_steps", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise ValueError(
+                    f"stage {self.name!r}: {name} must be at least {least}, got {value}"
+                )
         if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"stage {self.name!r}: clip_norm must be positive")
+            raise ValueError(
+                f"stage {self.name!r}: clip_norm must be positive, got {self.clip_norm}"
+            )
         if not 1 <= self.accumulate <= self.batch_size:
-            raise ValueError(f"stage {self.name!r}: accumulate must be in 1..{self.batch_size}")
+            raise ValueError(
+                f"stage {self.name!r}: accumulate must be in 1..{self.batch_size} (the batch size), "
+                f"got {self.accumulate}"
+            )
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
-            raise ValueError(f"stage {self.name!r}: ema_decay must be in [0, 1)")
+            raise ValueError(
+                f"stage {self.name!r}: ema_decay must be in [0, 1), got {self.ema_decay}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,8 +22,8 @@ from foveal.cli.app import main
 from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
+from foveal.systems.index import trainable
 from foveal.train import Point, TrainResult
-from foveal.train.project import trainable
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip
 
@@ -281,6 +281,28 @@ def test_a_slip_is_one_line_and_exit_code_two(
     assert not out.exists()
 
 
+def test_a_wrong_system_is_told_before_the_data_is_read(tmp_path: Path, capsys: Capture) -> None:
+    assert main(["train", str(tmp_path / "nowhere"), "--system", "ocsampel"]) == 2
+    assert "no system 'ocsampel'; did you mean 'ocsampler'?" in capsys.readouterr().err
+
+
+def test_of_several_processes_one_complains(
+    tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert main(["train", str(tmp_path / "nowhere")]) == 2
+    assert capsys.readouterr().err == ""
+
+
+def test_weights_for_a_system_without_a_recipe_for_them(
+    clips: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    without = next(row.name for row in trainable() if row.kind != "baseline")
+    command = ["train", str(clips), "--out", str(tmp_path / "run"), "--pretrained", "/nope"]
+    assert main([*command, "--system", without]) == 2
+    assert f"{without} has no small recipe that published weights fit" in capsys.readouterr().err
+
+
 def test_data_that_is_not_there_is_one_line(tmp_path: Path, capsys: Capture) -> None:
     assert main(["train", str(tmp_path / "nowhere")]) == 2
     captured = capsys.readouterr()
@@ -299,7 +321,7 @@ def test_a_folder_with_a_run_is_left_alone_unless_it_goes_on(
     refused = f"{trained} holds a run already; resume it, or choose another folder"
     assert refused in capsys.readouterr().err
     assert main([*command, "--set", "lr=0.5", "--resume"]) == 2
-    assert "holds a run with another stages" in capsys.readouterr().err
+    assert "another stages.classifier.optimizer.lr: 0.003 there, 0.5 now" in capsys.readouterr().err
     assert main([*command, "--resume"]) == 0
     for name in ("history.jsonl", "metrics.csv", "classifier.safetensors"):
         assert (trained / name).read_bytes() == before[name]

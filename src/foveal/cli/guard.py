@@ -62,7 +62,12 @@ def guarded(work: Callable[[], int]) -> int:
 
 
 def complain(message: str, *, hint: str) -> None:
-    """Print one line on standard error: what is wrong, and what to do."""
+    """Print one line on standard error: what is wrong, and what to do.
+
+    Of several processes that ``torchrun`` started, the first one says it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        return
     print(f"foveal: {clean(message)}; {clean(hint)}", file=sys.stderr, flush=True)
 
 

@@ -19,6 +19,7 @@ from foveal.cli.guard import OK
 from foveal.cli.settings import parse_settings
 from foveal.cli.text import clean, count, gmacs, percent
 from foveal.results import versions
+from foveal.systems.index import find_trainable
 from foveal.types import FovealError
 
 if TYPE_CHECKING:
@@ -66,6 +67,8 @@ class Work:
 def run(data: str, options: Options) -> int:
     """Train, export, judge; return the exit code."""
     settings = parse_settings(options.settings)
+    if options.system is not None:
+        find_trainable(options.system)  # a wrong name is told before anything is read
     require_train_extra("training")
     dataset = read(data, options)
     with train_extra("training"):

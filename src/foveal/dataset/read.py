@@ -74,6 +74,8 @@ def read_dataset(
     if where is None and root.is_dir() and chosen not in ("folder", "csv", "jsonl"):
         where = root  # the list may lie in a folder of its own beside the videos
     listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
+    if root.is_dir():
+        listing.name = root.resolve().name  # what the user named, whatever list lies in it
     names, labels = resolve(listing, class_names)
     files = identities(listing)
     keep = without_repeats(listing, names, labels, files)

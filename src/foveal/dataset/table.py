@@ -22,7 +22,7 @@ from foveal.video.errors import shown
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "file", "video", "filename", "file_name"),
-    "label": ("label", "class"),
+    "label": ("class", "label"),  # where both are there, the first is the name
     "start": ("start", "start_seconds"),
     "end": ("end", "end_seconds"),
     "group": ("group", "subject"),

@@ -143,10 +143,10 @@ class RunFolder:
                 hint="train again in another folder",
             ) from error
         if found != self.identity:
-            names = [k for k in self.identity if found.get(k) != self.identity[k]]
+            where, old, new = difference(found, self.identity)
             raise TrainError(
-                f"{self.path} holds a run with another {', '.join(names)}",
-                hint="choose another folder, or train with what it was begun with",
+                f"{self.path} holds a run with another {where}: {old} there, {new} now",
+                hint="train with what it was begun with, or name another folder",
             )
 
     def best_file(self, stage: int, step: int) -> Path:
@@ -185,6 +185,33 @@ class RunFolder:
             for old in self.path.glob(pattern):
                 if old.name not in kept:
                     old.unlink()
+
+
+def difference(old: Any, new: Any, where: str = "") -> tuple[str, str, str]:
+    """Return the first place where two pieces of JSON data differ, and what each has there.
+
+    >>> difference({"lr": 1, "stages": [{"name": "a", "steps": 5}]},
+    ...            {"lr": 1, "stages": [{"name": "a", "steps": 7}]})
+    ('stages.a.steps', '5', '7')
+    """
+    if isinstance(old, dict) and isinstance(new, dict):
+        pairs = [(key, old.get(key), new.get(key)) for key in {**new, **old}]
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        named = enumerate(zip(old, new, strict=True))
+        pairs = [(_called(b, str(i)), a, b) for i, (a, b) in named]
+    else:
+        return where, _brief(old), _brief(new)
+    key, a, b = next((key, a, b) for key, a, b in pairs if a != b)
+    return difference(a, b, f"{where}.{key}" if where else str(key))
+
+
+def _called(item: Any, otherwise: str) -> str:
+    return str(item.get("name", otherwise)) if isinstance(item, dict) else otherwise
+
+
+def _brief(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

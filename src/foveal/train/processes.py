@@ -39,7 +39,7 @@ def make_fabric(device: Device, precision: PrecisionName) -> Fabric:
         )
     plugins: list[Precision | ClusterEnvironment | CheckpointIO] = []
     if precision != "32-true":
-        plugins.append(MixedPrecision(precision, "cpu" if found == "cpu" else found))
+        plugins.append(MixedPrecision(precision, found))
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         fabric = Fabric(accelerator=found, devices=1, plugins=plugins)
     else:

@@ -87,12 +87,6 @@ class Likeness:
     frames: float
 
 
-def trainable() -> tuple[System, ...]:
-    """Return the systems that can be trained here."""
-    kinds = ("classifier", "training method", "baseline")
-    return tuple(row for row in index.ALL if row.status == "working" and row.kind in kinds)
-
-
 def likeness(dataset: Dataset) -> Likeness | None:
     """Return what the clips are like; nothing if none of those looked at can be opened."""
     samples = dataset.samples["train"]
@@ -131,24 +125,26 @@ def choose(
         pretrained: whether it is to begin with published weights.
 
     Raises:
-        SettingError: there is no such system, or it cannot be trained.
+        NoSystemError: there is no such system, or it cannot be trained.
+        SettingError: none of its small recipes begins with published weights.
     """
-    rows = {row.name: row for row in trainable()}
-    if system is not None and system not in rows:
-        near = get_close_matches(system, rows, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(rows)}"
-        planned = system in (row.name for row in index.ALL)
-        what = f"{system} cannot be trained here yet" if planned else f"no system {system!r}"
-        raise SettingError(what, hint=hint)
     if system is None:
+        names = {row.name for row in index.trainable()}
         suiting = _suiting(dataset, like, pretrained=pretrained)
-        name, why = next((name, why) for name, why in suiting if name in rows)
+        name, why = next((name, why) for name, why in suiting if name in names)
     else:
         name, why = system, "asked for"
     default = "features" if dataset.kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
         why += f"; its recipe {default!r} is made for a CPU and small sets"
-    return Choice(row=rows[name], recipe_name=recipe or default, why=why)
+    choice = Choice(row=index.find_trainable(name), recipe_name=recipe or default, why=why)
+    if recipe is None and pretrained and default not in choice.recipes:
+        fit = [known for known, make in choice.recipes.items() if make().pretrained]
+        raise SettingError(
+            f"{name} has no small recipe that published weights fit",
+            hint=f"leave --pretrained out, or name a recipe ({', '.join(fit) or 'there is none'})",
+        )
+    return choice
 
 
 def _suiting(

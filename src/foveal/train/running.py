@@ -36,8 +36,9 @@ class Running:
     tensorboard: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.checkpoint_steps, self.validations) < 1 or self.workers < 0:
-            raise ValueError("checkpoint_steps and validations must be >= 1, workers >= 0")
+        for name, least in (("checkpoint_steps", 1), ("validations", 1), ("workers", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
         if self.patience is not None and self.patience < 1:
             raise ValueError(f"patience must be at least 1, got {self.patience}")
         if not 0 <= self.max_bad_share <= 1:

@@ -173,7 +173,7 @@ def _changed(stage: Stage, data: Mapping[str, Any], num_samples: int, notes: lis
             f"stage {stage.name!r}: batch size {stage.batch_size} -> {size}, so learning rate "
             f"{stage.optimizer.lr:.3g} -> {rule['lr']:.3g} ({how})"
         )
-    given["accumulate"] = min(given.get("accumulate", stage.accumulate), size)
+    given["accumulate"] = min(given.get("accumulate", stage.accumulate), max(size, 1))
     try:
         return replace(stage, optimizer=replace(stage.optimizer, **rule), **given)
     except ValueError as error:

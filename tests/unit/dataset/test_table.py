@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from foveal.dataset import DataError, Dataset, open_sample, read_dataset
+from foveal.haystack import find, write_videos
 from foveal.types import Canvas, Look, Plan
 from tests.helpers_video import make_clip, read_number
 
@@ -266,3 +267,15 @@ def test_unknown_columns_and_lonely_classes_are_said(put: Put) -> None:
 def test_options_out_of_range_are_refused(put: Put, shares: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="shares must be three positive numbers"):
         read_dataset(put("a/1.mp4"), shares=shares)
+
+
+def test_the_name_of_a_class_is_taken_where_its_number_stands_too(tmp_path: Path) -> None:
+    for _ in write_videos(tmp_path / "hay", find("salient-frames-v1"), split="train", count=9):
+        pass
+    data = read_dataset(tmp_path / "hay" / "train")
+    assert data.name == "train"
+    assert not any(name.isdigit() for name in data.class_names)
+    for samples in data.samples.values():
+        for one in samples:
+            folder = Path(one.path).parent.name
+            assert data.class_names[one.label].replace(" ", "-") == folder
