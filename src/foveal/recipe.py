@@ -172,8 +172,8 @@ class Stage:
             )
         if not 1 <= self.accumulate <= self.batch_size:
             raise ValueError(
-                f"stage {self.name!r}: accumulate must be in 1..{self.batch_size} (the batch size), "
-                f"got {self.accumulate}"
+                f"stage {self.name!r}: accumulate must be in 1..{self.batch_size} "
+                f"(the batch size), got {self.accumulate}"
             )
         if self.ema_decay is not None and not 0 <= self.ema_decay < 1:
             raise ValueError(

@@ -210,7 +210,7 @@ def _called(item: Any, otherwise: str) -> str:
 
 
 def _brief(value: Any) -> str:
-    text = json.dumps(value)
+    text = f"{value:.6g}" if isinstance(value, float) else json.dumps(value)
     return text if len(text) <= 40 else f"{text[:36]} ..."
 
 
