@@ -61,11 +61,20 @@ class Draw:
         name: of the pictures, uint8 (B,T,3,H,W), or stored features, float32 (B,T,D).
         num_frames: T.
         view: what is decoded; larger than what the network sees where ``augment`` cuts.
+        burst: frames in succession; then one burst is drawn from each of T / burst equal parts.
+
+    Raises:
+        ValueError: T is no whole number of bursts.
     """
 
     name: str = "frames"
     num_frames: int
     view: Canvas | Features
+    burst: int = 1
+
+    def __post_init__(self) -> None:
+        if self.burst < 1 or self.num_frames % self.burst:
+            raise ValueError(f"{self.num_frames} frames are no whole bursts of {self.burst}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +86,11 @@ class Group:
             and leaves ``glance_head.weight``; ``""`` takes all that no earlier group took.
         lr_scale: multiplies the stage's learning rate.
         weight_decay: replaces the optimiser's.
+        only: of these, those of normalisation layers, or the biases of all others.
     """
 
     prefixes: tuple[str, ...]
+    only: Literal["all", "norms", "biases"] = "all"
     lr_scale: float = 1.0
     weight_decay: float | None = None
 
@@ -128,6 +139,8 @@ class Stage:
         epochs: passes over the training set.
         schedule: of the learning rate: cosine to 0, or constant.
         schedule_every: whether the cosine falls at every step or between epochs only.
+        drops: shares of the steps, ascending; after each, the learning rate is a tenth of what it
+            was.
         warmup_steps: linear from 0, before the schedule begins.
         clip_norm: largest L2 norm of the gradient.
         accumulate: parts a batch is computed in, one after the other, where memory is short.
@@ -149,6 +162,7 @@ class Stage:
     eval_modules: tuple[str, ...] = ()
     schedule: Literal["cosine", "constant"] = "cosine"
     schedule_every: Literal["step", "epoch"] = "step"
+    drops: tuple[float, ...] = ()
     warmup_steps: int = 0
     clip_norm: float | None = None
     accumulate: int = 1
@@ -166,6 +180,8 @@ class Stage:
                 raise ValueError(
                     f"stage {self.name!r}: {name} must be at least {least}, got {value}"
                 )
+        if list(self.drops) != sorted(self.drops) or not all(0 < drop < 1 for drop in self.drops):
+            raise ValueError(f"stage {self.name!r}: drops must ascend in (0, 1), got {self.drops}")
         if self.clip_norm is not None and not self.clip_norm > 0:
             raise ValueError(
                 f"stage {self.name!r}: clip_norm must be positive, got {self.clip_norm}"

@@ -226,6 +226,7 @@ class Note:
         saliency: a score per planned time or per candidate.
         chosen: indices it kept, ascending (frames, tokens, clips).
         gates: which gates opened, by name.
+        heat: shares of attention over the canvas, cell by cell, the top row first; not negative.
         text: one line for a reader.
     """
 
@@ -234,11 +235,18 @@ class Note:
     saliency: tuple[float, ...] | None = None
     chosen: tuple[int, ...] | None = None
     gates: Mapping[str, bool] | None = None
+    heat: tuple[tuple[float, ...], ...] | None = None
     text: str | None = None
 
     def __post_init__(self) -> None:
         if self.box is not None:
             check_box(self.box)
+        if self.heat is not None:
+            widths = {len(row) for row in self.heat}
+            if len(widths) != 1 or 0 in widths:
+                raise ValueError("heat needs rows of one length, and at least one cell")
+            if not all(math.isfinite(v) and v >= 0 for row in self.heat for v in row):
+                raise ValueError("heat must be finite and not negative")
 
 
 @dataclass(frozen=True, slots=True)

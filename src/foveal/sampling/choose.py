@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
-from foveal.types import ActionSegments, Array
+from foveal.types import ActionSegments, Array, ClipInfo
+
+USUAL_FPS = 25.0
+"""Frames a second of a clip that does not say."""
 
 
 def segment_centres(duration_seconds: float, num_segments: int) -> tuple[float, ...]:
@@ -20,6 +25,45 @@ def segment_centres(duration_seconds: float, num_segments: int) -> tuple[float, 
         raise ValueError(f"need >= 1 segment of >= 0 s, got {num_segments}, {duration_seconds}")
     width = duration_seconds / num_segments
     return tuple(float((i + 0.5) * width) for i in range(num_segments))
+
+
+def segment_bursts(
+    clip: ClipInfo, *, num_segments: int, length: int, places: Sequence[float] | None = None
+) -> tuple[float, ...]:
+    """Return ``length`` frames in succession from each of ``num_segments`` equal parts, in seconds.
+
+    A burst begins within its part; beyond the last frame of the clip that frame is repeated.
+
+    Args:
+        clip: its frames are counted by its length where it does not say how many there are.
+        num_segments: at least 1.
+        length: at least 1.
+        places: in [0, 1), where in its part each burst begins; in the middle unless given.
+
+    Returns:
+        Times in the middle of the time a frame is shown, burst by burst.
+
+    Raises:
+        ValueError: a number is not positive, or there are not as many places as segments.
+
+    >>> clip = ClipInfo(name="clip", duration_seconds=2.0, num_frames=20, fps=10.0)
+    >>> [round(t, 2) for t in segment_bursts(clip, num_segments=2, length=3)]
+    [0.45, 0.55, 0.65, 1.35, 1.45, 1.55]
+    """
+    if num_segments < 1 or length < 1:
+        raise ValueError(f"need at least one segment and frame, got {num_segments}, {length}")
+    chosen = [0.5] * num_segments if places is None else list(places)
+    if len(chosen) != num_segments:
+        raise ValueError(f"{num_segments} segments need as many places, got {len(chosen)}")
+    duration = clip.duration_seconds
+    fps = clip.fps
+    if fps <= 0:
+        fps = clip.num_frames / duration if clip.num_frames and duration else USUAL_FPS
+    frames = clip.num_frames or max(1, round(duration * fps))
+    width = max(frames - length + 1, 1) / num_segments
+    starts = [int((i + place) * width) for i, place in enumerate(chosen)]
+    indices = [min(start + j, frames - 1) for start in starts for j in range(length)]
+    return tuple(min((index + 0.5) / fps, duration) for index in indices)
 
 
 def coarse_to_fine(num_segments: int) -> tuple[int, ...]:

@@ -72,15 +72,21 @@ def note(
     saliency: Iterable[float] | None = None,
     chosen: Iterable[int] | None = None,
     gates: Mapping[str, bool] | None = None,
+    heat: Array | None = None,
     text: str | None = None,
 ) -> Generator[Step, Any, None]:
-    """Add a decision to the trace (see :class:`foveal.types.Note`)."""
+    """Add a decision to the trace (see :class:`foveal.types.Note`).
+
+    ``heat`` (h,w) is written down with four decimals: a trace holds many, and is read by people.
+    """
+    cells = None if heat is None else np.asarray(heat, np.float64).round(4)
     yield Note(
         time=None if time is None else float(time),
         box=None if box is None else (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
         saliency=None if saliency is None else tuple(float(s) for s in saliency),
         chosen=None if chosen is None else tuple(int(i) for i in chosen),
         gates=None if gates is None else {name: bool(is_open) for name, is_open in gates.items()},
+        heat=None if cells is None else tuple(tuple(row) for row in cells.tolist()),
         text=text,
     )
 

@@ -194,6 +194,7 @@ PAPERS: tuple[System, ...] = (
         question="which piece of space-time?",
         paper="Tian et al., IJCV 2022, arXiv 2107.10771",
         licence=NO_LICENCE,
+        status="working",
     ),
     System(
         name="confidence_distillation",

@@ -11,7 +11,7 @@ import torch
 
 from foveal.dataset import Kind, Sample, open_sample
 from foveal.recipe import Augment, Batch, Draw
-from foveal.sampling.choose import segment_centres
+from foveal.sampling.choose import segment_bursts, segment_centres
 from foveal.train.cache import CacheError, FrameCache
 from foveal.train.checkpoint import TrainError
 from foveal.train.data import Trouble, stack
@@ -180,10 +180,19 @@ class ClipData:
             Wanted(
                 name=draw.name,
                 view=draw.view,
-                times=drawn_times(info.duration_seconds, draw.num_frames, drawn),
+                times=times_of(draw, info, drawn),
             )
             for draw in self.draws
         )
+
+
+def times_of(draw: Draw, info: ClipInfo, drawn: torch.Generator) -> tuple[float, ...]:
+    """Return the times of one frame, or one burst of frames, from each of equal parts of a clip."""
+    if draw.burst == 1:
+        return drawn_times(info.duration_seconds, draw.num_frames, drawn)
+    segments = draw.num_frames // draw.burst
+    places = torch.rand(segments, generator=drawn, dtype=torch.float64).tolist()
+    return segment_bursts(info, num_segments=segments, length=draw.burst, places=places)
 
 
 def drawn_times(

@@ -8,8 +8,12 @@ from collections.abc import Iterable
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from foveal.recipe import Group, Stage
+
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+"""Layers whose scales and shifts count as normalisation."""
 
 
 def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
@@ -24,11 +28,13 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     network.zero_grad()  # what an earlier stage left
     left = dict(network.named_parameters())
     names = tuple(left)
+    kinds = _kinds(network)
     groups = []
     for group in stage.trains:
         for prefix in group.prefixes:
             _check_prefix(prefix, names, what=f"parameter, in stage {stage.name!r}")
         taken = [n for n in left if any(_is_below(n, p) for p in group.prefixes)]
+        taken = [n for n in taken if group.only in ("all", kinds.get(n))]
         if not taken:
             raise ValueError(
                 f"stage {stage.name!r}: nothing is left for the group {group.prefixes}; "
@@ -51,6 +57,19 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
             return torch.optim.Adam(groups, lr=optimizer.lr, betas=optimizer.betas)
         case "adamw":
             return torch.optim.AdamW(groups, lr=optimizer.lr, betas=optimizer.betas)
+
+
+def _kinds(network: nn.Module) -> dict[str, str]:
+    """Return which parameters are of normalisation layers, and which others are biases."""
+    kinds = {}
+    for path, module in network.named_modules():
+        for leaf, _ in module.named_parameters(recurse=False):
+            name = f"{path}.{leaf}" if path else leaf
+            if isinstance(module, NORMS):
+                kinds[name] = "norms"
+            elif leaf == "bias" or leaf.startswith("bias_"):
+                kinds[name] = "biases"
+    return kinds
 
 
 def _parameter_group(
@@ -83,12 +102,13 @@ def learning_rate_factor(stage: Stage, step: int, *, num_steps: int, steps_per_e
     warmup = stage.warmup_steps
     if step < warmup:
         return (step + 1) / (warmup + 1)
+    dropped = 0.1 ** sum(step >= round(drop * num_steps) for drop in stage.drops)
     if stage.schedule == "constant":
-        return 1.0
+        return dropped
     done, total = step - warmup, num_steps - warmup
     if stage.schedule_every == "epoch":
         done, total = done // steps_per_epoch, math.ceil(total / steps_per_epoch)
-    return 0.5 * (1 + math.cos(math.pi * done / total))
+    return dropped * 0.5 * (1 + math.cos(math.pi * done / total))
 
 
 def _is_below(name: str, prefix: str) -> bool:

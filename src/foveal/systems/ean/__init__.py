@@ -1,0 +1,1 @@
+"""EAN: event adaptive network."""
