@@ -211,6 +211,25 @@ def fill(
     network.load_state_dict({**own, **tensors})
 
 
+def misfits(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[str]:
+    """Return in a few words each what keeps ``tensors`` from being those of a network.
+
+    Args:
+        tensors: by the network's names; counters of batches seen may be missing.
+        own: those it has, on any device.
+    """
+    problems = [
+        f"{name} is missing" for name in own if name not in tensors and not name.endswith(COUNTER)
+    ]
+    problems += [f"{name} is unknown" for name in tensors if name not in own]
+    problems += [
+        f"{name} is {tuple(tensor.shape)} where {tuple(own[name].shape)} is needed"
+        for name, tensor in tensors.items()
+        if name in own and tensor.shape != own[name].shape
+    ]
+    return problems
+
+
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -11,6 +11,10 @@ from foveal.types import Box, ClipInfo
 
 CROWDS = ((3, "few"), (8, "some"), (20, "several"))
 """How large the cards are, by how many there are."""
+HUES = 4
+"""Colours that the maps of a frame take in turn."""
+HEAT_OPACITY = 0.55
+"""Of the heaviest cell of a map."""
 
 
 def filmstrip(
@@ -75,6 +79,11 @@ def _chips(frame: SeenFrame) -> str:
 
 def _overlay(frame: SeenFrame) -> str:
     veils = "".join(_rect(box, "veil") for box in unseen(frame.seen))
+    heats = "".join(
+        _heat_cell(box, weight, i % HUES)
+        for i, heat in enumerate(frame.heats)
+        for box, weight in heat.cells
+    )
     boxes = "".join(_rect(box, "under") + _rect(box, "box") for box in frame.boxes)
     numbers = ""
     if len(frame.boxes) > 1:
@@ -82,7 +91,8 @@ def _overlay(frame: SeenFrame) -> str:
             f'<text x="{_share(box[0])}" y="{_share(box[1])}" dx="5" dy="13">{i}</text>'
             for i, box in enumerate(frame.boxes, start=1)
         )
-    return f'<svg aria-hidden="true">{veils}{boxes}{numbers}</svg>' if veils or boxes else ""
+    drawn = f"{heats}{veils}{boxes}{numbers}"
+    return f'<svg aria-hidden="true">{drawn}</svg>' if drawn else ""
 
 
 def _rect(box: Box, css: str) -> str:
@@ -91,6 +101,11 @@ def _rect(box: Box, css: str) -> str:
         f'<rect class="{css}" x="{_share(x0)}" y="{_share(y0)}" '
         f'width="{_share(x1 - x0)}" height="{_share(y1 - y0)}"/>'
     )
+
+
+def _heat_cell(box: Box, weight: float, hue: int) -> str:
+    cell = _rect(box, f"heat hue{hue}").removesuffix("/>")
+    return f'{cell} opacity="{number(HEAT_OPACITY * weight)}"/>'
 
 
 def _share(value: float) -> str:
@@ -106,6 +121,10 @@ def key(story: Story) -> str:
         keys.append('<span><i class="focus"></i> looked at closely</span>')
     if any(frame.boxes for frame in story.frames):
         keys.append('<span><i class="boxed"></i> where it looked</span>')
+    maps = max((len(frame.heats) for frame in story.frames), default=0)
+    if maps:
+        colours = "".join(f'<i class="heated hue{i}"></i>' for i in range(min(maps, HUES)))
+        keys.append(f"<span>{colours} what it attended to</span>")
     if any(frame.score is not None for frame in story.frames):
         keys.append('<span><i class="scored"></i> its score</span>')
     return f'<p class="key">{"".join(keys)}</p>\n'

@@ -50,17 +50,23 @@ class Pictures:
 
 
 def select(frames: Sequence[SeenFrame], *, limit: int = MAX_PICTURES) -> tuple[SeenFrame, ...]:
-    """Return at most ``limit`` frames, ascending: those chosen or boxed first, then focused ones.
+    """Return at most ``limit`` frames, ascending: chosen, boxed, heated first, then focused ones.
 
     Where a group does not fit, it is thinned out evenly.
     """
     groups: tuple[list[SeenFrame], ...] = ([], [], [])
     for frame in frames:
-        groups[0 if frame.chosen or frame.boxes else 1 if frame.focused else 2].append(frame)
+        groups[_rank(frame)].append(frame)
     kept: list[SeenFrame] = []
     for group in groups:
         kept += evenly(group, limit - len(kept))
     return tuple(sorted(kept, key=lambda frame: frame.seconds))
+
+
+def _rank(frame: SeenFrame) -> int:
+    if frame.chosen or frame.boxes or frame.heats:
+        return 0
+    return 1 if frame.focused else 2
 
 
 def evenly(items: Sequence[SeenFrame], count: int) -> list[SeenFrame]:

@@ -9,13 +9,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeAlias
 
 from foveal.records import Prediction
 from foveal.types import Box, Canvas, ClipInfo
 from foveal.video.geometry import displayed_box
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
+
+Rows: TypeAlias = Sequence[Sequence[float]]
+"""A map over the canvas, the top row first."""
+
+
+MAX_CELLS = 100
+"""Cells of a heat that are kept, the heaviest; a fine map would fill the page."""
+FAINT = 0.05
+"""Share of the heaviest cell below which nothing would be seen."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heat:
+    """Where attention lay on one frame, as one map says.
+
+    Args:
+        cells: rectangles of the frame and how heavy they are, in (0, 1], the heaviest 1; faint
+            ones are left out.
+    """
+
+    cells: tuple[tuple[Box, float], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +47,7 @@ class SeenFrame:
         seconds: its true timestamp.
         seen: the parts of the frame that became pixels; the rest was never looked at.
         boxes: where it looked closely, in the order it decided to.
+        heats: where its attention lay, one a map, in the order they were noted.
         chosen: a score picked this frame out of others.
         score: that score, scaled to [0, 1] over its candidates.
     """
@@ -35,6 +57,7 @@ class SeenFrame:
     focused: bool
     seen: tuple[Box, ...]
     boxes: tuple[Box, ...]
+    heats: tuple[Heat, ...]
     chosen: bool
     score: float | None
 
@@ -93,6 +116,7 @@ class _Draft:
     focused: bool = False
     seen: list[Box] = field(default_factory=list)
     boxes: dict[Box, Box] = field(default_factory=dict)
+    heats: list[Heat] = field(default_factory=list)
     chosen: bool = False
     score: float | None = None
 
@@ -113,6 +137,7 @@ class _Reader:
     last_pictures: tuple[float, ...] = ()
     shown_at: dict[float, float] = field(default_factory=dict)
     early_boxes: list[tuple[float, Box]] = field(default_factory=list)
+    early_heats: list[tuple[float, Rows]] = field(default_factory=list)
     last_look: list[float] = field(default_factory=list)
     since_plan: list[float] = field(default_factory=list)
     glances: list[float] = field(default_factory=list)
@@ -155,6 +180,8 @@ class _Reader:
             self.remarks[detail["text"]] = None
         if "box" in detail:
             self._boxed(_box(detail["box"]), time)
+        if "heat" in detail:
+            self._heated(detail["heat"], time)
         for name, is_open in detail.get("gates", {}).items():
             at = time if time is not None or not self.last_look else self.last_look[0]
             self.gates.setdefault(name, []).append((at, bool(is_open)))
@@ -167,6 +194,25 @@ class _Reader:
             return
         for t in self.last_pictures if time is None else (self.shown_at[time],):
             self.frames[t].boxes.setdefault(box, self.on_frame(box))
+
+    def _heated(self, rows: Rows, time: float | None) -> None:
+        if time is not None and time not in self.shown_at:
+            self.early_heats.append((time, rows))
+            return
+        for t in self.last_pictures if time is None else (self.shown_at[time],):
+            self.frames[t].heats.append(self._heat(rows))
+
+    def _heat(self, rows: Rows) -> Heat:
+        height, width = len(rows), len(rows[0])
+        heaviest = max(map(max, rows))
+        cells = [
+            (self.on_frame((x / width, y / height, (x + 1) / width, (y + 1) / height)), value)
+            for y, row in enumerate(rows)
+            for x, value in enumerate(row)
+            if value > FAINT * heaviest
+        ]
+        cells.sort(key=lambda cell: -cell[1])
+        return Heat(cells=tuple((box, value / heaviest) for box, value in cells[:MAX_CELLS]))
 
     def _weighed(self, values: tuple[float, ...], chosen: tuple[int, ...]) -> None:
         # Scores belong to frames only where the trace proves it: one score for each row looked at.
@@ -199,6 +245,9 @@ class _Reader:
         for time, box in self.early_boxes:  # noted before the frame was looked at
             if time in self.shown_at:
                 self.frames[self.shown_at[time]].boxes.setdefault(box, self.on_frame(box))
+        for time, rows in self.early_heats:
+            if time in self.shown_at:
+                self.frames[self.shown_at[time]].heats.append(self._heat(rows))
         return Story(
             frames=tuple(_frame(t, self.frames[t]) for t in sorted(self.frames)),
             sounds=tuple(sorted(set(self.sounds))),
@@ -256,6 +305,7 @@ def _frame(seconds: float, draft: _Draft) -> SeenFrame:
         focused=draft.focused,
         seen=tuple(draft.seen),
         boxes=tuple(draft.boxes.values()),
+        heats=tuple(draft.heats),
         chosen=draft.chosen,
         score=draft.score,
     )

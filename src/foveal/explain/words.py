@@ -75,6 +75,13 @@ def _note(detail: Mapping[str, Any], within: float, names: Mapping[int, str]) ->
         said.append(text(detail["text"]))
     if "box" in detail:
         said.append(f"placed a box {_place(detail['box'])}")
+    if "heat" in detail:
+        rows = detail["heat"]
+        cells = [(value, x, y) for y, row in enumerate(rows) for x, value in enumerate(row)]
+        _, x, y = max(cells, key=lambda cell: cell[0])
+        height, width = len(rows), len(rows[0])
+        place = _place((x / width, y / height, (x + 1) / width, (y + 1) / height))
+        said.append(f"attended to {width} × {height} cells, most to the one {place}")
     if "saliency" in detail:
         scores = detail["saliency"]
         highest = f", the highest {number(max(scores), 3)}" if scores else ""

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from foveal.backbones.weight_file import misfits
 from foveal.systems.adafocus_v2.model import make_network
 from foveal.systems.adafocus_v2.protocol import Config
 from foveal.types import FovealError
@@ -135,13 +136,7 @@ def _complete(converted: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
     # Counts of batches seen are not read, and old checkpoints have none.
     counts = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
     found = counts | converted
-    problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} is unknown" for name in found if name not in wanted]
-    problems += [
-        f"{name} is {tuple(tensor.shape)} where {tuple(wanted[name].shape)} is needed"
-        for name, tensor in found.items()
-        if name in wanted and tensor.shape != wanted[name].shape
-    ]
+    problems = misfits(found, wanted)
     if problems:
         shown = "; ".join(problems[:3])
         raise WeightsError(

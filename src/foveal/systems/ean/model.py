@@ -124,9 +124,13 @@ def depth_to_space(x: Tensor, patch: int) -> Tensor:
 
 
 def differences(bursts: Tensor) -> Tensor:
-    """Return the 4 differences (R,3,4,H/2,W/2) of frames (R,5,3,H,W), every second pixel kept."""
-    half = bursts[..., ::2, ::2]
-    return (half[:, 1:] - half[:, :-1]).transpose(1, 2)
+    """Return the 4 differences (R,3,4,h,w) of frames (R,5,3,h,w), each from the next."""
+    return (bursts[:, 1:] - bursts[:, :-1]).transpose(1, 2)
+
+
+def every_second(frames: Tensor) -> Tensor:
+    """Return every second pixel (...,H/2,W/2) of frames (...,H,W), as the paper halves them."""
+    return frames[..., ::2, ::2]
 
 
 class MotionCode(nn.Module):
@@ -184,9 +188,9 @@ class MotionCode(nn.Module):
 class StackedDifferences(nn.Sequential):
     """All differences of a burst as the channels of one picture, (R,12,H/2,W/2) to (R,C,h,w)."""
 
-    def __init__(self, *, hidden: int, channels: int, groups: int) -> None:
+    def __init__(self, *, hidden: int, channels: int, groups: int, stride: int = 2) -> None:
         super().__init__(
-            nn.Conv2d(3 * (BURST - 1), hidden, 3, stride=2, padding=1, bias=False),
+            nn.Conv2d(3 * (BURST - 1), hidden, 3, stride=stride, padding=1, bias=False),
             nn.ReLU(),
             nn.BatchNorm2d(hidden),
             nn.Conv2d(hidden, channels, 3, padding=1, groups=4, bias=False),
@@ -454,7 +458,12 @@ class Network(nn.Module):
                 deep=cfg.motion == "stacked",
             )
         if cfg.motion == "stacked":
-            self.stack = StackedDifferences(hidden=24, channels=stem, groups=cfg.motion_groups)
+            self.stack = StackedDifferences(
+                hidden=24,
+                channels=stem,
+                groups=cfg.motion_groups,
+                stride=shape.stem_stride // 2,
+            )
         sites = shape.sites if cfg.adaptive else ()
         self.adaptive = nn.ModuleList(AdaptiveBlock(c, compress=cfg.compress) for c in sites)
         self.transformer: SparseTransformer | None = None
@@ -475,7 +484,7 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Recognised:
         """Return what uint8 ``frames`` (B, N*5, 3, H, W) show; N frames without a motion code."""
-        bursts = self.normalise(frames).unflatten(1, (self.num_segments, self.burst)).flatten(0, 1)
+        bursts = frames.unflatten(1, (self.num_segments, self.burst)).flatten(0, 1)
         x = self.begin(bursts)
         mixing: list[Tensor] = []
         x = self._adapt(x, 0, mixing)
@@ -492,11 +501,11 @@ class Network(nn.Module):
         return Recognised(self.head(self.dropout(features)), maps, tuple(mixing))
 
     def begin(self, bursts: Tensor) -> Tensor:
-        """Return the stem's map (R,C,h,w) of bursts (R,5,3,H,W), with their motion in it."""
-        stem = _stem(self.backbone, bursts[:, self.burst // 2])
+        """Return the stem's map (R,C,h,w) of uint8 bursts (R,5,3,H,W), with their motion in it."""
+        stem = _stem(self.backbone, self.normalise(bursts[:, self.burst // 2]))
         if self.motion is None:
             return stem
-        changes = differences(bursts)
+        changes = differences(self.normalise(every_second(bursts)))
         code: Tensor = self.motion(changes)
         if self.stack is None:
             return stem + code

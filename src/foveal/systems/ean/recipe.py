@@ -129,7 +129,7 @@ def tiny(*, cfg: Config | None = None, steps: int = 300, augment: Augment | None
     return Recipe(
         name="tiny",
         network=partial(make_network, cfg),
-        stages=(_short(steps=steps, lr=3e-3),),
+        stages=(_short(steps=steps, lr=1e-2),),
         config=cfg,
         draws=(_draw(cfg, cfg.canvas),),
         augment=augment,
