@@ -241,6 +241,19 @@ def test_many_frames_become_a_band_as_strong_as_their_share():
     assert sum(t.attributes["d"].count("M") for t in half.find("path", "band glance")) == 125
 
 
+def test_attention_is_drawn_on_its_frame_in_a_colour_a_map_and_said_in_words():
+    heats = [Event("note", {"time": 1.0, "heat": ((0.1, 0.0), (0.0, 0.9))}) for _ in range(5)]
+    got = read_page([prediction([looks([1.0, 2.0]), *heats])])
+    drawn = [rect for hue in range(4) for rect in got.find("rect", f"heat hue{hue}")]
+    assert len(drawn) == 5 * 2
+    assert len(got.find("rect", "heat hue0")) == 2 * 2  # the fifth map takes the first colour
+    first = got.find("rect", "heat hue1")[0].attributes
+    assert (first["x"], first["y"], first["opacity"]) == ("50%", "50%", "0.55")
+    assert "what it attended to" in got.find("p", "key")[0].text
+    (line, *_) = got.find("li", "note")
+    assert "attended to 2 × 2 cells, most to the one 50–100 % across, 50–100 % down" in line.text
+
+
 def test_choices_among_other_things_than_frames_have_a_strip_of_their_own():
     events = [looks([1.0]), Event("note", {"saliency": (0.1,) * 49, "chosen": (3, 8)})]
     got = read_page([prediction(events)])

@@ -82,6 +82,39 @@ def test_boxes_of_one_frame_keep_the_order_they_were_decided_in():
     assert list(frame.boxes) == boxes
 
 
+def test_heat_lies_on_the_frame_it_names_the_heaviest_cell_first():
+    rows = ((0.0, 0.2), (0.8, 0.01))
+    seen = frames(looks([1.0, 2.0]), note(time=2.0, heat=rows), note(time=2.0, heat=rows[::-1]))
+    assert [len(frame.heats) for frame in seen] == [0, 2]
+    first, second = seen[1].heats
+    assert first.cells == (
+        ((0.0, 0.5, 0.5, 1.0), 1.0),
+        ((0.5, 0.0, 1.0, 0.5), 0.25),
+    )  # no faint one
+    assert second.cells[0] == ((0.0, 0.0, 0.5, 0.5), 1.0)
+
+
+def test_heat_without_a_time_lies_on_all_frames_just_looked_at():
+    seen = frames(looks([0.5]), looks([1.0, 2.0]), note(heat=((1.0,),)))
+    assert [len(frame.heats) for frame in seen] == [0, 1, 1]
+
+
+def test_heat_noted_before_the_look_and_of_a_centre_crop_finds_its_place():
+    events = (note(time=2.0, heat=((1.0, 0.0),)), looks([2.0], size=(240, 240), short_side=270))
+    (frame,) = frames(*events)
+    box, weight = frame.heats[0].cells[0]
+    assert box == pytest.approx((120 / 480, 15 / 270, 240 / 480, 255 / 270))
+    assert weight == 1.0
+
+
+def test_a_fine_map_keeps_its_heaviest_cells_and_an_empty_one_none():
+    fine = tuple(tuple(1.0 + x + 40 * y for x in range(40)) for y in range(40))
+    (frame,) = frames(looks([2.0]), note(heat=fine), note(heat=((0.0, 0.0),)))
+    assert len(frame.heats[0].cells) == 100
+    assert frame.heats[0].cells[0][0] == pytest.approx((39 / 40, 39 / 40, 1.0, 1.0))
+    assert frame.heats[1].cells == ()
+
+
 def test_scores_and_choices_go_to_the_frames_just_looked_at():
     seen = frames(looks([1.0, 2.0, 3.0]), note(saliency=(0.1, 0.4, 0.2), chosen=(1,)))
     assert [frame.score for frame in seen] == pytest.approx([0.25, 1.0, 0.5])

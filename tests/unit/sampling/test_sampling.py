@@ -5,8 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foveal.sampling.choose import segment_centres, tag_stretches, top_k_in_order
+from foveal.sampling.choose import (
+    segment_bursts,
+    segment_centres,
+    tag_stretches,
+    top_k_in_order,
+)
 from foveal.sampling.confidence import ExitRule, confidence
+from foveal.sampling.protocol import note
+from foveal.types import ClipInfo, Note
 
 
 def test_bad_arguments_are_named():
@@ -36,3 +43,38 @@ def test_an_infinite_threshold_switches_an_exit_off():
     sure = np.array([1.0, 0.0])
     assert not rule.holds(0, sure)
     assert rule.holds(1, sure)
+
+
+def burst_frames(clip: ClipInfo, fps: float, **asked) -> list[int]:
+    return [round(t * fps - 0.5) for t in segment_bursts(clip, **asked)]
+
+
+def test_bursts_begin_within_their_parts_and_end_within_the_clip():
+    clip = ClipInfo(name="clip", duration_seconds=2.0, num_frames=20, fps=10.0)
+    assert burst_frames(clip, 10, num_segments=2, length=5) == [*range(4, 9), *range(12, 17)]
+    late = burst_frames(clip, 10, num_segments=2, length=5, places=[0.0, 0.999])
+    assert late == [*range(5), *range(15, 20)]
+
+
+def test_a_clip_that_says_little_still_has_bursts():
+    nameless = ClipInfo(name="clip", duration_seconds=2.0)
+    assert burst_frames(nameless, 25, num_segments=1, length=3) == [24, 25, 26]
+    counted = ClipInfo(name="clip", duration_seconds=2.0, num_frames=20)
+    assert burst_frames(counted, 10, num_segments=1, length=3) == [9, 10, 11]
+    empty = ClipInfo(name="clip", duration_seconds=0.0)
+    assert segment_bursts(empty, num_segments=2, length=3) == (0.0,) * 6
+    with pytest.raises(ValueError, match="at least one segment"):
+        segment_bursts(counted, num_segments=0, length=3)
+    with pytest.raises(ValueError, match="2 segments need as many places, got 1"):
+        segment_bursts(counted, num_segments=2, length=3, places=[0.5])
+
+
+def test_heat_is_noted_row_by_row_with_four_decimals():
+    (made,) = note(time=1.0, heat=np.array([[0.123456, 0.0], [0.5, 0.25]], np.float32))
+    assert made == Note(time=1.0, heat=((0.1235, 0.0), (0.5, 0.25)))
+    for rows in ((), ((1.0,), (1.0, 2.0)), ((),)):
+        with pytest.raises(ValueError, match="rows of one length"):
+            Note(heat=rows)
+    for cell in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="finite and not negative"):
+            Note(heat=((cell,),))

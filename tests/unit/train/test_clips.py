@@ -18,7 +18,7 @@ from foveal.recipe import Batch, Draw
 from foveal.sampling.choose import segment_centres
 from foveal.train import ClipData, FrameCache, TrainError
 from foveal.train.batches import batches
-from foveal.train.clips import drawn_times
+from foveal.train.clips import drawn_times, times_of
 from foveal.types import Canvas, ClipInfo, Features
 from tests.helpers_video import make_clip, numbered_picture, read_number
 from tests.unit.train import plain
@@ -148,6 +148,21 @@ def test_one_frame_is_drawn_from_each_part() -> None:
     assert drawn.min() < 0.05
     assert drawn.max() > 7.95
     assert np.corrcoef(drawn.T)[0, 1] == pytest.approx(0, abs=0.2)
+
+
+def test_a_burst_is_drawn_from_each_part_and_lies_within_the_clip() -> None:
+    info = ClipInfo(name="clip", duration_seconds=4.0, num_frames=40, fps=10.0)
+    draw = Draw(num_frames=12, burst=3, view=LARGE)
+    generator = torch.Generator().manual_seed(0)
+    drawn = np.array([times_of(draw, info, generator) for _ in range(400)])
+    frames = np.rint(drawn * 10 - 0.5).astype(int).reshape(-1, 4, 3)
+    assert (np.diff(frames, axis=2) == 1).all()
+    starts = frames[..., 0]
+    assert ((starts + 0.5) // 9.5 == np.arange(4)).all()  # 38 places to begin at, in four parts
+    assert (starts.min(), frames.max()) == (0, 39)
+    assert len(np.unique(starts[:, 1])) >= 9
+    with pytest.raises(ValueError, match="no whole bursts of 5"):
+        Draw(num_frames=12, burst=5, view=LARGE)
 
 
 # --- what is judged ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from foveal.recipe import Group, Optimizer, Stage
 from foveal.train import (
@@ -116,6 +117,38 @@ def test_schedules() -> None:
     assert factors(replace(cosine, schedule="constant"), 3) == [1, 1, 1]
     warm = replace(cosine, warmup_steps=3)
     assert factors(warm, 7) == [0.25, 0.5, 0.75, *want]
+
+
+def test_the_learning_rate_drops_to_a_tenth_where_it_is_told() -> None:
+    flat = replace(STAGE, warmup_steps=0, schedule="constant", drops=(0.5, 0.75))
+    assert factors(flat, 4) == pytest.approx([1, 1, 0.1, 0.01])
+    epochs = replace(flat, drops=(41 / 70, 61 / 70))  # three steps an epoch
+    found = factors(epochs, 210, steps_per_epoch=3)
+    assert [found.index(value) for value in sorted(set(found), reverse=True)] == [0, 123, 183]
+    assert factors(replace(flat, schedule="cosine"), 4)[2] == pytest.approx(0.1 * 0.5)
+    for drops in ((0.5, 0.2), (1.0,), (0.0,)):
+        with pytest.raises(ValueError, match="drops must ascend"):
+            replace(flat, drops=drops)
+
+
+def test_norms_and_biases_can_be_groups_of_their_own() -> None:
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.GRUCell(4, 4), nn.LayerNorm(4)
+    )
+    groups = (
+        Group(prefixes=("",), only="norms", weight_decay=0.0),
+        Group(prefixes=("",), only="biases", lr_scale=2.0),
+        Group(prefixes=("",)),
+    )
+    optimizer = make_optimizer(network, trains(*groups))
+    names = {id(p): name for name, p in network.named_parameters()}
+    assert [[names[id(p)] for p in group["params"]] for group in optimizer.param_groups] == [
+        ["1.weight", "1.bias", "3.weight", "3.bias"],
+        ["0.bias", "2.bias_ih", "2.bias_hh"],
+        ["0.weight", "2.weight_ih", "2.weight_hh"],
+    ]
+    with pytest.raises(ValueError, match="nothing is left"):
+        make_optimizer(nn.Linear(2, 2), trains(Group(prefixes=("",), only="norms")))
 
 
 # --- data and progress ------------------------------------------------------------------------
