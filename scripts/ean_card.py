@@ -14,7 +14,6 @@ ROWS = {
     "no_adaptive": "without adaptive blocks",
     "no_motion": "without the motion code",
     "no_transformer": "without objects and transformer",
-    "plain_5": "the backbone on five segments",
 }
 
 
@@ -28,8 +27,6 @@ def figures() -> str:
         "|---|---|---|---|---|",
     ]
     for name, words in ROWS.items():
-        if name not in networks:
-            continue
         row = networks[name]
         seeds = ", ".join(f"{value:.1%}" for value in row["accuracy"]["by_seed"])
         classes = ", ".join(f"{value:.0%}" for value in row["accuracy_by_class"])

@@ -484,8 +484,7 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Recognised:
         """Return what uint8 ``frames`` (B, N*5, 3, H, W) show; N frames without a motion code."""
-        bursts = frames.unflatten(1, (self.num_segments, self.burst)).flatten(0, 1)
-        x = self.begin(bursts)
+        x = self.begin(frames.reshape(-1, self.burst, *frames.shape[2:]))
         mixing: list[Tensor] = []
         x = self._adapt(x, 0, mixing)
         moving = iter(self.moving)
@@ -494,9 +493,8 @@ class Network(nn.Module):
                 x = _run(block, next(moving), x)
             x = self._adapt(x, number, mixing)
         clips = _by_clip(x, self.num_segments).transpose(1, 2)
-        if self.transformer is None:
-            features, maps = clips.mean((2, 3, 4)), None
-        else:
+        features, maps = clips.mean((2, 3, 4)), None
+        if self.transformer is not None:
             features, maps = self.transformer(clips)
         return Recognised(self.head(self.dropout(features)), maps, tuple(mixing))
 
