@@ -88,8 +88,7 @@ class LearntShift(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return maps like ``x`` (R,C,h,w)."""
         series = _by_clip(x, self.num_segments).transpose(1, 2).flatten(3)
-        mixed: Tensor = self.conv(series)
-        return mixed.transpose(1, 2).reshape(x.shape)
+        return torch.transpose(self.conv(series), 1, 2).reshape(x.shape)
 
 
 class MotionLayer(nn.Sequential):
@@ -186,7 +185,7 @@ class MotionCode(nn.Module):
 
 
 class StackedDifferences(nn.Sequential):
-    """All differences of a burst as the channels of one picture, (R,12,H/2,W/2) to (R,C,h,w)."""
+    """All differences of a burst as channels of one picture, (R,12,H/2,W/2) to (R,C,h,w)."""
 
     def __init__(self, *, hidden: int, channels: int, groups: int, stride: int = 2) -> None:
         super().__init__(
@@ -222,8 +221,7 @@ class AdaptiveBlock(nn.Module):
     5 wide; the widest is a 3 with holes.
 
     Args:
-        channels: P.
-        compress: P / U.
+        channels: P, of which an inner layer has ``channels / compress``, U.
     """
 
     def __init__(self, channels: int, *, compress: int) -> None:
@@ -507,8 +505,8 @@ class Network(nn.Module):
         code: Tensor = self.motion(changes)
         if self.stack is None:
             return stem + code
-        a, b, c = STACK_WEIGHTS
         stacked: Tensor = self.stack(changes.flatten(1, 2))
+        a, b, c = STACK_WEIGHTS
         return a * stem + b * code + c * stacked
 
     def _adapt(self, x: Tensor, site: int, mixing: list[Tensor]) -> Tensor:
@@ -516,8 +514,7 @@ class Network(nn.Module):
             return x
         clips, matrices = self.adaptive[site](_by_clip(x, self.num_segments).transpose(1, 2))
         mixing.append(matrices)
-        rows: Tensor = clips.transpose(1, 2).flatten(0, 1)
-        return rows
+        return torch.flatten(clips.transpose(1, 2), 0, 1)
 
 
 def _by_clip(x: Tensor, num_segments: int) -> Tensor:
@@ -546,9 +543,7 @@ def _stages(backbone: ImageBackbone) -> list[list[Any]]:
 
 def _width(block: Any) -> int:
     """Return the channels between the first and the second convolution of a residual block."""
-    second = block.conv2 if isinstance(block.conv2, nn.Conv2d) else block.conv2[0]
-    width: int = second.in_channels
-    return width
+    return int((block.conv2 if isinstance(block.conv2, nn.Conv2d) else block.conv2[0]).in_channels)
 
 
 def _run(block: Any, moving: nn.Module, x: Tensor) -> Tensor:
