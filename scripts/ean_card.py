@@ -50,8 +50,20 @@ def figures() -> str:
         "",
         f"The object maps have {inside:.1%} of their weight, and {best:.1%} of their heaviest "
         f"cells, inside the box around the two things, which covers {cells:.1%} of the picture.",
+        "",
+        _official_line(measured("ean/official")),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _official_line(found: dict[str, dict[str, float]]) -> str:
+    eight, sixteen = found["EAN_8f"], found["EAN_16f"]
+    far = max(one["largest_difference_over_spread"] for one in found.values())
+    return (
+        "Whole networks on the official weights, 8 and 16 segments: logits within "
+        f"{far:.0e} of their spread, {eight['gmacs']:.2f} and {sixteen['gmacs']:.2f} GMACs "
+        f"(official: {eight['official_gmacs']:.2f} and {sixteen['official_gmacs']:.2f})."
+    )
 
 
 if __name__ == "__main__":

@@ -2,10 +2,10 @@
 
 The names are those of the published code (tianyuan168326/EAN-Pytorch): a ResNet-50 as
 ``base_model`` whose blocks hold ``me`` and ``t_conv``, four blocks ``relation1`` to ``relation4``,
-``sparse_transformer``, layers of the motion code, and ``new_fc``. Those inside the blocks are
-confirmed by golden numbers, the others by the code alone. Layers that nothing there reads are left
-out: the blocks' ``bn2``, a second ``bn2`` and ``fc`` of the ResNet, ``stm_proj2``. ``module.`` in
-front, from data-parallel training, is taken off.
+``sparse_transformer``, layers of the motion code, and ``new_fc``. No checkpoint was at hand; the
+tensors of the official networks, mapped so, give their logits (``benchmarks/official_ean.py``).
+Layers that nothing there reads are left out: the blocks' ``bn2``, a second ``bn2`` and ``fc`` of the
+ResNet, ``stm_proj2``. ``module.`` in front, from data-parallel training, is taken off.
 """
 
 from __future__ import annotations
