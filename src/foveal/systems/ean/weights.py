@@ -4,8 +4,8 @@ The names are those of the published code (tianyuan168326/EAN-Pytorch): a ResNet
 ``base_model`` whose blocks hold ``me`` and ``t_conv``, four blocks ``relation1`` to ``relation4``,
 ``sparse_transformer``, layers of the motion code, and ``new_fc``. No checkpoint was at hand; the
 tensors of the official networks, mapped so, give their logits (``benchmarks/official_ean.py``).
-Layers that nothing there reads are left out: the blocks' ``bn2``, a second ``bn2`` and ``fc`` of the
-ResNet, ``stm_proj2``. ``module.`` in front, from data-parallel training, is taken off.
+Layers that nothing there reads are left out: the blocks' ``bn2``, a second ``bn2`` and ``fc`` of
+the ResNet, ``stm_proj2``. ``module.`` in front, from data-parallel training, is taken off.
 """
 
 from __future__ import annotations
