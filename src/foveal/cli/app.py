@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from foveal.cli.budgets import CALIBRATE, CURVE
 from foveal.cli.command import Command, format_option, natural, positive, positive_number
+from foveal.cli.delivering import EXPORT, VERIFY
 from foveal.cli.guard import USAGE, complain, guarded
 from foveal.cli.judging import EVALUATE
 
@@ -510,6 +511,8 @@ COMMANDS = (
     EVALUATE,
     CALIBRATE,
     CURVE,
+    EXPORT,
+    VERIFY,
     Command(
         name="demo",
         summary="Draw a one-minute clip and recognise it.",

@@ -91,7 +91,7 @@ def older(manifest: dict[str, Any]) -> None:
         (put("machine.part_ms", {"head": 0.0}), "must be positive and finite"),
         (put("points", []), "1 to 256 points"),
         (crowd, "1 to 256 points"),
-        (older, "a calibration needs schema 2"),
+        (older, "calibration needs schema 2, got 1"),
     ],
 )
 def test_a_curve_that_breaks_a_rule_is_one_line(
