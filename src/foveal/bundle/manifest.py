@@ -18,8 +18,8 @@ from foveal.types import PartSpec, TensorSpec
 BUNDLE_SCHEMA = 3
 """Version of ``bundle.json``; raised when a key changes meaning or is added."""
 SCHEMAS: Mapping[str, int] = {"calibration": 2, "tested": BUNDLE_SCHEMA}
-"""The first version that has each of these keys. A bundle has the version of the newest key it
-uses, and 1 without any, so that older versions of Foveal read all they can."""
+"""The first version that had each of these keys. A bundle without any has version 1, so that
+older versions of Foveal read it too."""
 
 Axes: TypeAlias = tuple[tuple[str, int], ...]
 """One value for each symbolic axis of a part: pairs in alphabetical order."""
@@ -256,8 +256,8 @@ def _need_unique(names: Iterable[str], what: str) -> None:
 def renewed(manifest: Manifest, **changes: Any) -> Manifest:
     """Return ``manifest`` with ``changes``, in the version that they need."""
     kept = {key: getattr(manifest, key) for key in SCHEMAS} | changes
-    needed = [first for key, first in SCHEMAS.items() if kept[key] is not None]
-    return replace(manifest, **{**changes, "schema": max(needed, default=1)})
+    is_plain = all(kept[key] is None for key in SCHEMAS)
+    return replace(manifest, **{**changes, "schema": 1 if is_plain else BUNDLE_SCHEMA})
 
 
 def manifest_to_json(manifest: Manifest) -> bytes:

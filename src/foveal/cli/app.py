@@ -108,7 +108,9 @@ def _recognize_options(parser: ArgumentParser) -> None:
         "or - for a list on standard input",
     )
     parser.add_argument(
-        "--model", metavar="BUNDLE", help="a .foveal file; without it the embedded tagger"
+        "--model",
+        metavar="BUNDLE",
+        help="a .foveal file or a run of `foveal train`; without it the embedded tagger",
     )
     parser.add_argument(
         "--top-k",

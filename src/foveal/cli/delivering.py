@@ -53,9 +53,9 @@ EXPORT = Command(
     summary="Write a trained model as one file to take away.",
     about="The bundle holds the parts as ONNX, the settings, class names, canvas, what\n"
     "`foveal calibrate` measured, where it comes from, hashes, and the accuracy on the\n"
-    "run's test clips, which `foveal verify` has again. It runs without PyTorch. With\n"
-    "--int8 it is about a quarter of the size; what that costs in accuracy and gains in\n"
-    "time on this machine is measured and said.\n\n"
+    "run's test clips, which `foveal verify` has again. It runs without PyTorch.\n"
+    "With --int8 it is about a quarter of the size; what that costs in accuracy and\n"
+    "gains in time on this machine is measured and said.\n\n"
     "Exit code: 0 if the bundle stands, 2 if not.",
     examples=(
         "foveal export runs/first -o first.foveal",
@@ -93,11 +93,11 @@ def _verify(options: Namespace) -> int:
 VERIFY = Command(
     name="verify",
     summary="Check a bundle's files, and have its stored accuracy again.",
-    about="Every file is checked against its hash, every part is run, and the test clips of\n"
-    "DATA must give the stored accuracy within 0.1 points at the stored cost. Of a run,\n"
-    "with the extra `train` installed, the exported parts are also compared with the\n"
-    "trained network: on one trace outputs within 0.001, and run freely the same\n"
-    "frames, boxes and exits on 99 of 100 clips. Needs no PyTorch otherwise.\n\n"
+    about="Every file is checked against its hash, and the test clips of DATA must give\n"
+    "the stored accuracy within 0.1 points at the stored cost. Of a run, with the\n"
+    "extra `train` installed, the exported parts are also compared with the trained\n"
+    "network: on one trace outputs within 0.001, and run freely the same frames,\n"
+    "boxes and exits on 99 of 100 clips. Needs no PyTorch otherwise.\n\n"
     "Exit code: 0 if all is as stored, 1 if not, 2 if the command is wrong.",
     examples=(
         "foveal verify first.foveal clips/",

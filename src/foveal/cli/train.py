@@ -19,7 +19,7 @@ from foveal.cli.guard import OK
 from foveal.cli.settings import parse_settings
 from foveal.cli.text import clean, count, gmacs, percent
 from foveal.results import versions
-from foveal.systems.index import find_trainable
+from foveal.tasks.trainable import find_trainable
 from foveal.types import FovealError
 
 if TYPE_CHECKING:

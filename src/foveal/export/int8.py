@@ -90,27 +90,30 @@ def quantise(
     }
 
 
+class _Reader:
+    """Feeds the calls, one at a time, as ONNX Runtime's ``CalibrationDataReader`` does."""
+
+    def __init__(self, spec: PartSpec, calls: Sequence[tuple[Array, ...]]) -> None:
+        self._feeds: Iterator[dict[str, Array]] = (
+            {tensor.name: array for tensor, array in zip(spec.inputs, call, strict=True)}
+            for call in calls
+        )
+
+    def get_next(self) -> dict[str, Array] | None:
+        """Return the next call, None after the last."""
+        return next(self._feeds, None)
+
+
 def _quantised(model: bytes, spec: PartSpec, calls: Sequence[tuple[Array, ...]]) -> bytes:
     import onnx
-    from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
+    from onnxruntime.quantization import QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     nodes = onnx.load_from_string(model).graph.node
     if not calls or not any(node.op_type in QUANTISED for node in nodes):
         return model
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
-        """Feeds the calls, one at a time."""
-
-        def __init__(self) -> None:
-            self._feeds: Iterator[dict[str, Array]] = (
-                {tensor.name: array for tensor, array in zip(spec.inputs, call, strict=True)}
-                for call in calls
-            )
-
-        def get_next(self) -> dict[str, Array] | None:
-            return next(self._feeds, None)
-
+    reader = _Reader(spec, calls)
     with tempfile.TemporaryDirectory() as folder:
         plain, ready, done = (Path(folder) / f"{name}.onnx" for name in ("plain", "ready", "done"))
         plain.write_bytes(model)
@@ -119,7 +122,7 @@ def _quantised(model: bytes, spec: PartSpec, calls: Sequence[tuple[Array, ...]])
             quantize_static(
                 str(ready),
                 str(done),
-                Reader(),
+                reader,
                 op_types_to_quantize=list(QUANTISED),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
