@@ -80,7 +80,8 @@ def test_every_face_gives_the_same_frames_and_the_same_answer(
     evaluated = {Path(one["path"]).name: one for one in rows}
     command = ["recognize", *map(str, paths), "--model", bundle, "--json", "--threads", "1"]
     assert main([*command, "--top-k", str(len(names))]) == 0
-    recognised = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    records = map(json.loads, capsys.readouterr().out.splitlines())  # as they are done
+    recognised = {Path(one["path"]).name: one for one in records}
     trained = while_training(row, subject, paths)
     samples = [(str(p), Sample(path=str(p), label=0, where="clip")) for p in paths]
     runners = (model.runner, subject.torch())
@@ -90,7 +91,7 @@ def test_every_face_gives_the_same_frames_and_the_same_answer(
     )
     for i, path in enumerate(paths):
         called = model.recognize(path, top_k=len(names))
-        shown, told = recognised[i], evaluated[path.name]
+        shown, told = recognised[path.name], evaluated[path.name]
         probs = np.array(told["probs"])
         # one runner: the same frames, and the same numbers but for what a batch's size rounds
         assert told["trace"]["frames_seconds"] == shown["trace"]["frames_seconds"]

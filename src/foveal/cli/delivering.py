@@ -25,8 +25,8 @@ def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--int8",
         metavar="DATA",
-        help="store parts in eight bits; DATA is what the run was trained on: its clips show the "
-        "ranges, and its test clips what is lost (needs the extra `train`)",
+        help="store parts in eight bits; DATA is what the run was trained on: its clips "
+        "show ranges, and its test clips what is lost (needs the extra `train`)",
     )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it is there")
     _data_options(parser)
@@ -52,7 +52,7 @@ EXPORT = Command(
     name="export",
     summary="Write a trained model as one file to take away.",
     about="The bundle holds the parts as ONNX, the settings, class names, canvas, what\n"
-    "`foveal calibrate` measured, where it comes from, hashes, and the accuracy on the\n"
+    "`foveal calibrate` measured, its origin, hashes, and the accuracy on the\n"
     "run's test clips, which `foveal verify` has again. It runs without PyTorch.\n"
     "With --int8 it is about a quarter of the size; what that costs in accuracy and\n"
     "gains in time on this machine is measured and said.\n\n"
