@@ -1,7 +1,7 @@
 """Is OpenVINO quicker than ONNX Runtime on the parts that Foveal ships?
 
     pip install openvino
-    python benchmarks/openvino.py            # a minute on one core
+    python benchmarks/openvino_parts.py            # a minute on one core
 
 Every part of the embedded tagger and of the shipped OCSampler, at one row and at eight, one thread,
 in float32 (two runners of one bundle must agree within 0.001) and as OpenVINO likes best (bfloat16
@@ -104,7 +104,7 @@ def main() -> None:
     write_result(
         "results/benchmarks/openvino.json",
         title="OpenVINO beside ONNX Runtime on shipped parts",
-        protocol="see the docstring of benchmarks/openvino.py, committed before the numbers",
+        protocol="see the docstring of benchmarks/openvino_parts.py, committed before the numbers",
         measured={"openvino": version("openvino"), "parts": measured},
         threads=1,
         claim={
