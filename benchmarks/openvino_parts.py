@@ -3,11 +3,12 @@
     pip install openvino
     python benchmarks/openvino_parts.py            # a minute on one core
 
-The embedded tagger (EfficientNet-Lite0, 224 px), at one row and at eight, one thread, in float32 (two runners of one bundle must agree within 0.001) and as OpenVINO likes best (bfloat16
-where the processor has it). CPU milliseconds, the median of 40 runs that take turns, after one to
-warm up. OpenVINO would become a runner if it took at most 0.8 of the time in float32; written down before
-the numbers. (A first run had the parts of small trained networks too, where it took up to three times
-as long.)
+The embedded tagger (EfficientNet-Lite0, 224 px), at one row and at eight, one thread, in float32
+(two runners of one bundle must agree within 0.001) and as OpenVINO likes best (bfloat16 where the
+processor has it). CPU milliseconds, the median of 40 runs that take turns, after one to warm up.
+OpenVINO would become a runner if it took at most 0.8 of the time in float32; written down before
+the numbers. (A first run had the parts of small trained networks too, where it took up to three
+times as long.)
 """
 
 from __future__ import annotations
