@@ -7,9 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from foveal.engine.executor import Executor, Job
-from foveal.systems.baselines import protocol
+from foveal.systems.baselines import protocol, recipe
+from foveal.train import configure
 from foveal.types import Canvas, ClipInfo
 from tests.unit.engine.fakes import FakeRunner, FakeSource
 
@@ -120,9 +122,6 @@ def test_running_answers_after_every_frame_and_ends_where_the_mean_does():
 
 @pytest.mark.parametrize("name", ["small_resnet", "small_mobilenet"])
 def test_a_run_may_name_another_small_network(name: str) -> None:
-    from foveal.systems.baselines import recipe
-    from foveal.train import configure
-
     made = configure(recipe.small, num_classes=3, num_samples=8, settings={"network": name})
     network = made.recipe.network().eval()
     with torch.no_grad():
