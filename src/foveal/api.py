@@ -13,13 +13,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property, partial
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foveal.bundle import Bundle, BundleInvalidError, ConfigError, decode_config
+from foveal.bundle import (
+    Bundle,
+    BundleInvalidError,
+    Calibration,
+    ConfigError,
+    MeasuredPoint,
+    decode_config,
+)
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import OnnxRunner
 from foveal.records import Failure, Label, Prediction
@@ -101,6 +110,18 @@ def embedded_bundle() -> Traversable:
     return files("foveal.systems.tagger") / "tagger.foveal"
 
 
+RUN_BUNDLE = "model.foveal"
+"""The bundle in the folder of a run of ``foveal train``."""
+
+
+def bundle_in(path: str | os.PathLike[str] | None) -> str | os.PathLike[str] | Traversable:
+    """Return the bundle that ``path`` means: a file, the one in a run, or the embedded one."""
+    if path is None:
+        return embedded_bundle()
+    inside = Path(path) / RUN_BUNDLE
+    return inside if inside.is_file() else path
+
+
 class Model:
     """A bundle ready to run, without PyTorch.
 
@@ -129,11 +150,26 @@ class Model:
         self.exit_rule = None if rule is None else decode_config(ExitRule, rule, where="exit_rule")
         self.threads = threads
         self.point: OperatingPoint | None = None
+        self.measured: MeasuredPoint | None = self._measured_as_it_is(manifest.calibration)
         self.choice: Choice | None = None
         self.runner = OnnxRunner(bundle, threads=threads or available_cores())
         self._parts: Callable[..., tuple[PartSpec, ...]] = protocol.parts
         self.reference: Reference | None = protocol.reference(self.config)
         self._steps: Callable[..., Steps] = protocol.steps
+
+    def _measured_as_it_is(self, calibration: Calibration | None) -> MeasuredPoint | None:
+        """Return what was measured of the settings the bundle runs with; None if nothing was."""
+        for measured in () if calibration is None else calibration.points:
+            point = measured.point
+            settings = {**self.bundle.manifest.config, **point.settings}
+            same_rule = point.exit_rule == self.exit_rule
+            if same_rule and not point.is_chance:
+                try:
+                    if decode_config(type(self.config), settings) == self.config:
+                        return measured
+                except ConfigError:
+                    continue  # `at` says what is wrong with it, if it is asked for
+        return None
 
     @cached_property
     def context(self) -> Mapping[str, Array]:
@@ -167,7 +203,27 @@ class Model:
         model = copy.copy(self)
         model.config, model.point, model.choice = config, point, None
         model.exit_rule = point.exit_rule
+        calibration = manifest.calibration
+        known = () if calibration is None else calibration.points
+        model.measured = next((one for one in known if one.point == point), None)
         return model
+
+    def at_named(self, name: str) -> Model:
+        """Return this model set to the operating point called ``name`` in its calibration.
+
+        Raises:
+            InputError: there is none.
+        """
+        calibration = self.bundle.manifest.calibration
+        known = {} if calibration is None else {one.point.name: one for one in calibration.points}
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            named = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise InputError(
+                f"{self.bundle.path}: no operating point {name!r}",
+                hint=named if known else "measure them first: foveal calibrate BUNDLE DATA",
+            )
+        return self.at(known[name].point)
 
     def within(self, budget: Budget, *, reprofile: bool = False) -> Model:
         """Return this model at the most accurate operating point that holds ``budget``.
@@ -186,6 +242,11 @@ class Model:
         from foveal.budget import times_here as times
 
         calibration = self.bundle.manifest.calibration
+        if calibration is None and index.find(self.name).kind == "tagger":
+            raise BudgetError(
+                "the embedded tagger has one way to look, so that no budget can choose",
+                hint="name a model that `foveal calibrate` measured, with --model",
+            )
         if calibration is None:
             raise BudgetError(
                 f"{self.bundle.path}: it was never measured what its operating points cost",
@@ -363,12 +424,17 @@ class Model:
         segments = answer.segments
         if segments is None:
             assert answer.probs is not None
+            probs = answer.probs
+            if self.measured is not None:
+                from foveal.metrics import cooled  # only calibrated bundles pay for it
+
+                probs = cooled(probs[None], self.measured.temperature)[0]
             best = np.argsort(-answer.probs, kind="stable")[:top_k]
             segments = ActionSegments(
                 (0.0,) * len(best),
                 (clip.duration_seconds,) * len(best),
                 tuple(int(i) for i in best),
-                tuple(float(answer.probs[i]) for i in best),
+                tuple(float(probs[i]) for i in best),
             )
         shown: list[Label] = []
         counts: dict[tuple[float, float], int] = {}
@@ -387,6 +453,8 @@ class Model:
 
     def _label(self, start: float, end: float, label: int, score: float) -> Label:
         threshold = self.bundle.manifest.threshold
+        if threshold is None and self.measured is not None:
+            threshold = self.measured.known_from
         limit = threshold[label] if isinstance(threshold, tuple) else threshold
         name = self.class_names[label]
         known = limit is None or score >= limit
@@ -440,10 +508,14 @@ def label_at(prediction: Prediction, time: float) -> str | None:
 def load(path: str | os.PathLike[str] | None = None, *, threads: int | None = None) -> Model:
     """Return the model of the bundle at ``path``, or the embedded tagger.
 
+    Args:
+        path: a bundle, or the folder of a run of ``foveal train``, which holds one.
+        threads: to compute with; all cores if none is named.
+
     Raises:
         BundleError: the file is missing, broken or not a bundle.
     """
-    return Model(Bundle.open(embedded_bundle() if path is None else path), threads=threads)
+    return Model(Bundle.open(bundle_in(path)), threads=threads)
 
 
 def recognize(

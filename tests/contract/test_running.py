@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +17,8 @@ import foveal
 from foveal.bundle import Bundle, ConfigError, declared_axes, decode_config, encode_config
 from foveal.cost.torch_counter import count_torch_macs
 from foveal.dataset import Sample
-from foveal.engine.runners import Runner
 from foveal.export.part import make_inputs
+from foveal.export.replay import MARGIN, Replay
 from foveal.sampling.confidence import ExitRule, confidence
 from foveal.systems.index import System
 from foveal.train import ClipData, FrameCache
@@ -248,30 +248,6 @@ def test_stopping_earlier_never_costs_more(row: System, ready: Ready) -> None:
 # --- runners ------------------------------------------------------------------------------------
 
 
-class Replay:
-    """Hands back what one runner says, and notes how far the other is from it, call by call."""
-
-    def __init__(self, leader: Runner, follower: Runner) -> None:
-        self.leader, self.follower = leader, follower
-        self.specs = leader.specs
-        self.difference = 0.0
-
-    def load(self, part: str) -> None:
-        self.leader.load(part)
-        self.follower.load(part)
-
-    def run(self, part: str, calls: Sequence[tuple[Array, ...]]) -> list[tuple[Array, ...]]:
-        led, followed = self.leader.run(part, calls), self.follower.run(part, calls)
-        for a, b in zip(led, followed, strict=True):
-            apart = [np.abs(x.astype(np.float64) - y).max() for x, y in zip(a, b, strict=True)]
-            self.difference = max(self.difference, *apart)
-        return led
-
-    def macs(self, part: str, shapes: tuple[tuple[int, ...], ...]) -> int:
-        assert self.leader.macs(part, shapes) == self.follower.macs(part, shapes)
-        return self.leader.macs(part, shapes)
-
-
 @WITH_NETWORK
 @pytest.mark.parametrize("leader", ["torch", "onnx"])
 def test_one_runner_follows_the_trace_of_the_other(row: System, leader: str, ready: Ready) -> None:
@@ -279,7 +255,7 @@ def test_one_runner_follows_the_trace_of_the_other(row: System, leader: str, rea
     runners = [subject.torch(), subject.onnx()]
     both = Replay(*(runners if leader == "torch" else runners[::-1]))
     run(subject, both, some_clips(subject, 8))
-    assert both.difference < 1e-3
+    assert both.difference < MARGIN
 
 
 @WITH_NETWORK

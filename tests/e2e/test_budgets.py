@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 
 import foveal
-from foveal.api import SampleError
+from foveal.api import NOTHING, SampleError
 from foveal.budget import Budget, BudgetError
 from foveal.bundle import Bundle, Calibration, MeasuredPoint
 from foveal.calibration import prepare
 from foveal.cli.app import main
 from foveal.dataset import fingerprint, read_dataset
+from foveal.metrics import cooled
 from foveal.records import Prediction
 from tests.e2e.conftest import environment
 from tests.helpers_bundle import (
@@ -397,7 +398,7 @@ def test_without_a_budget_nothing_of_it_is_loaded(votes: Votes) -> None:
         "import sys\n"
         "from foveal.cli.app import main\n"
         f"assert main(['recognize', {clip!r}, '--model', {str(votes.bundle)!r}]) == 0\n"
-        "new = ('budget', 'calibration', 'dataset', 'evaluation', 'metrics', 'results', 'tasks')\n"
+        "new = ('budget', 'calibration', 'dataset', 'evaluation', 'results', 'tasks')\n"
         "loaded = [m for m in sys.modules if m.startswith(tuple(f'foveal.{n}' for n in new))]\n"
         "print(loaded)\n"
     )
@@ -410,6 +411,90 @@ def test_without_a_budget_nothing_of_it_is_loaded(votes: Votes) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+# --- scores that mean something ------------------------------------------------------------
+
+
+def test_probabilities_are_those_after_the_temperature(votes: Votes) -> None:
+    plain, measured = foveal.load(votes.bare), foveal.load(votes.bundle)
+    found = next(p for p in votes.calibration.points if p.point.name == f"all {NUM_EXITS}")
+    assert measured.measured == found
+    assert found.temperature != 1.0
+    for clip in votes.held_out[:8]:
+        a, b = plain.recognize(clip, top_k=3), measured.recognize(clip, top_k=3)
+        raw = np.array([label.prob for label in a.predictions])
+        shown = np.array([label.prob for label in b.predictions])
+        wanted = cooled(raw[None], found.temperature)[0]
+        assert shown == pytest.approx(wanted, abs=1e-6)
+        names = [label.guess or label.label for label in b.predictions]
+        assert names == [label.label for label in a.predictions]
+
+
+def test_nineteen_of_twenty_right_answers_stay_known(votes: Votes) -> None:
+    """On the clips it was fitted on; an unsure answer keeps its class as a guess."""
+    model = foveal.load(votes.bundle)
+    right = known = 0
+    for clip in sorted(votes.clips.glob("validation/*/*.mp4")):
+        (best,) = model.recognize(clip).predictions
+        if (best.guess or best.label) == clip.parent.name:
+            right += 1
+            known += best.known
+        if not best.known:
+            assert best.label == NOTHING
+            assert best.guess in COLOURS
+    assert 0.9 < known / right < 1.0
+
+
+def test_exits_stop_where_they_did_before_the_temperature(votes: Votes) -> None:
+    """They compare the network's own probabilities, which they were solved on."""
+    model = foveal.load(votes.bundle)
+    point = next(p for p in votes.calibration.points if p.point.family == "exits")
+    chosen = model.at_named(point.point.name)
+    macs = [chosen.recognize(clip).cost.total_macs for clip in votes.held_out]
+    bare = foveal.load(votes.bare).at(point.point)
+    assert macs == [bare.recognize(clip).cost.total_macs for clip in votes.held_out]
+
+
+# --- evaluate at a point -------------------------------------------------------------------
+
+
+def test_a_point_is_judged_by_its_name_or_by_a_budget(votes: Votes, capsys: Capture) -> None:
+    bundle, clips = str(votes.bundle), str(votes.clips)
+    for option, name in (
+        (("--point", "first 3"), "first 3"),
+        (("--max-gmacs", f"{EACH / 1e9}"), "first 1"),
+    ):
+        assert main(["evaluate", bundle, clips, *option, "--json"]) == 0
+        captured = capsys.readouterr()
+        found = json.loads(captured.out)
+        assert found["model"]["operating_point"] == name
+        assert found["cost"]["macs"]["mean"] == int(name[-1]) * EACH
+        assert f"operating point {name!r}" in captured.err
+        assert Path("evaluations", f"votes-test-clips-{name.replace(' ', '-')}").is_dir()
+
+
+def test_a_wrong_point_names_what_is_near(votes: Votes, capsys: Capture) -> None:
+    assert main(["evaluate", str(votes.bundle), str(votes.clips), "--point", "frist 3"]) == 2
+    assert "no operating point 'frist 3'; did you mean 'first 3'?" in capsys.readouterr().err
+    assert main(["evaluate", str(votes.bare), str(votes.clips), "--point", "first 3"]) == 2
+    assert "measure them first: foveal calibrate" in capsys.readouterr().err
+
+
+def test_what_was_judged_before_the_calibration_stays(
+    votes: Votes, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copy(votes.bare, "mine.foveal")
+    assert main(["evaluate", "mine.foveal", str(votes.clips)]) == 0
+    shutil.copy(votes.bundle, "mine.foveal")
+    assert main(["evaluate", "mine.foveal", str(votes.clips)]) == 0
+    assert sorted(path.name for path in Path("evaluations").iterdir()) == [
+        "mine-test-clips",
+        "mine-test-clips-calibrated",
+    ]
+    before = "evaluations/mine-test-clips"
+    assert main(["evaluate", "mine.foveal", str(votes.clips), "--out", before]) == 2
+    assert "was made before the bundle was calibrated as it is now" in capsys.readouterr().err
 
 
 # --- curve ----------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from foveal.cli.app import main
 from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
-from foveal.systems.index import trainable
+from foveal.tasks.trainable import trainable
 from foveal.train import Point, TrainResult
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip

@@ -56,6 +56,7 @@ class MeasuredPoint:
         accuracy: share of the clips that are right (top-1).
         temperature: fits its probabilities to how often they are right.
         confidence: mean of the largest probability after a temperature fitted on other clips.
+        known_from: an answer below this probability, after the temperature, is nothing it knows.
         mean_macs, p95_macs, max_macs: of a clip.
         held_macs: what the mean of as many other clips stays below, ninety-nine times in a hundred.
         first_macs: most that a clip cost up to its first answer.
@@ -84,13 +85,15 @@ class MeasuredPoint:
     p95_compute_ms: float
     rows: Mapping[str, float]
     is_on_front: bool = False
+    known_from: float = 0.0
 
     def __post_init__(self) -> None:
         name = self.point.name
         if self.point.solve is not None:
             raise ValueError(f"point {name!r}: its exits were never solved")
-        if not (0 <= self.accuracy <= 1 and 0 <= self.confidence <= 1 and self.temperature > 0):
-            raise ValueError(f"point {name!r}: accuracy and confidence lie in [0, 1]")
+        shares = (self.accuracy, self.confidence, self.known_from)
+        if not (all(0 <= share <= 1 for share in shares) and self.temperature > 0):
+            raise ValueError(f"point {name!r}: accuracy, confidence and known_from lie in [0, 1]")
         costs = (self.first_macs, self.mean_macs, self.p95_macs, self.held_macs)
         if min(costs) < 0 or max(costs) > self.max_macs * (1 + 1e-9):
             raise ValueError(f"point {name!r}: costs lie between 0 and max_macs, got {costs}")

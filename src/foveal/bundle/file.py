@@ -31,16 +31,16 @@ from foveal.bundle.errors import (
     BundleTamperedError,
 )
 from foveal.bundle.manifest import (
-    BUNDLE_SCHEMA,
-    PLAIN_SCHEMA,
     FileEntry,
     MacEntry,
     MacTable,
     Manifest,
     PartEntry,
+    Tested,
     look_up_macs,
     manifest_from_json,
     manifest_to_json,
+    renewed,
 )
 from foveal.bundle.onnx_wire import has_external_data
 from foveal.types import Array, PartSpec
@@ -119,8 +119,8 @@ class Bundle:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 (hex) of parts and settings, whatever was calibrated since."""
-        bare = replace(self.manifest, schema=PLAIN_SCHEMA, calibration=None)
+        """SHA-256 (hex) of parts and settings, whatever was measured since."""
+        bare = renewed(self.manifest, calibration=None, tested=None)
         return hashlib.sha256(manifest_to_json(bare)).hexdigest()
 
     def calibrated(self, path: str | os.PathLike[str], calibration: Calibration) -> Bundle:
@@ -129,8 +129,49 @@ class Bundle:
         Raises:
             BundleError: a file of this one is damaged, or ``path`` cannot be written.
         """
-        manifest = replace(self.manifest, schema=BUNDLE_SCHEMA, calibration=calibration)
-        files = {entry.file: self._checked(entry) for entry in _files_of(manifest)}
+        return self._written(path, renewed(self.manifest, calibration=calibration))
+
+    def delivered(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        tested: Tested | None,
+        provenance: Mapping[str, str],
+        models: Mapping[str, bytes] | None = None,
+    ) -> Bundle:
+        """Write this bundle to ``path`` with what is known of it, and return it opened.
+
+        Args:
+            path: the file; replaced in one step when it exists.
+            tested: the accuracy that can be had again.
+            provenance: joins what the bundle says already.
+            models: ONNX models that take the place of parts with the same names and tables of
+                MACs. What was measured of the old ones is left out.
+
+        Raises:
+            BundleError: a file of this one is damaged, or ``path`` cannot be written.
+        """
+        told = {**self.manifest.provenance, **provenance}
+        manifest = renewed(self.manifest, tested=tested, provenance=told)
+        if models is not None:
+            parts = tuple(
+                replace(part, onnx=_file_entry(part.onnx.file, models[part.name]))
+                for part in manifest.parts
+            )
+            manifest = renewed(manifest, parts=parts, calibration=None)
+        return self._written(path, manifest, models or {})
+
+    def _written(
+        self,
+        path: str | os.PathLike[str],
+        manifest: Manifest,
+        models: Mapping[str, bytes] = {},
+    ) -> Bundle:
+        new = {f"parts/{name}.onnx": model for name, model in models.items()}
+        files = {
+            entry.file: new[entry.file] if entry.file in new else self._checked(entry)
+            for entry in _files_of(manifest)
+        }
         _replace(Path(path), {_MANIFEST: manifest_to_json(manifest), **files})
         return Bundle.open(path)
 
@@ -225,7 +266,7 @@ def write_bundle(
         if packed_context is not None:
             files[_CONTEXT] = packed_context
         manifest = Manifest(
-            schema=PLAIN_SCHEMA,
+            schema=1,
             system=system,
             config=encode_config(config),
             class_names=tuple(class_names),

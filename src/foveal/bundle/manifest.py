@@ -7,7 +7,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn, TypeAlias
 
 from foveal.bundle.calibration import Calibration
@@ -15,10 +15,11 @@ from foveal.bundle.decode import decode_config, encode_config
 from foveal.bundle.errors import BundleInvalidError, BundleTooNewError, ConfigError
 from foveal.types import PartSpec, TensorSpec
 
-BUNDLE_SCHEMA = 2
+BUNDLE_SCHEMA = 3
 """Version of ``bundle.json``; raised when a key changes meaning or is added."""
-PLAIN_SCHEMA = 1
-"""Version of a bundle without a calibration: older versions of Foveal read it too."""
+SCHEMAS: Mapping[str, int] = {"calibration": 2, "tested": BUNDLE_SCHEMA}
+"""The first version that had each of these keys. A bundle without any has version 1, so that
+older versions of Foveal read it too."""
 
 Axes: TypeAlias = tuple[tuple[str, int], ...]
 """One value for each symbolic axis of a part: pairs in alphabetical order."""
@@ -133,12 +134,44 @@ class PartEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tested:
+    """How the bundle did on clips it did not learn from; ``foveal verify`` has it again.
+
+    Args:
+        data: name of the set.
+        data_sha256: of the whole set and its splits, as :func:`foveal.dataset.fingerprint` has it.
+        split: of it.
+        num_clips: that could be read.
+        accuracy: top-1, in [0, 1].
+        mean_macs: of a clip.
+        float_accuracy: of the same model before its parts were made int8; None if they were not.
+
+    Raises:
+        ValueError: no clips, or a figure that cannot be.
+    """
+
+    data: str
+    data_sha256: str
+    split: str
+    num_clips: int
+    accuracy: float
+    mean_macs: float
+    float_accuracy: float | None = None
+
+    def __post_init__(self) -> None:
+        shares = (self.accuracy, *([] if self.float_accuracy is None else [self.float_accuracy]))
+        if self.num_clips < 1 or self.mean_macs < 0 or not all(0 <= x <= 1 for x in shares):
+            raise ValueError("tested needs clips, accuracies in [0, 1] and no negative cost")
+        if not _SHA256.fullmatch(self.data_sha256):
+            raise ValueError(f"data_sha256 must be 64 hex digits, got {self.data_sha256!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """What a bundle says about itself.
 
     Args:
-        schema: version of this layout, :data:`BUNDLE_SCHEMA` where there is a calibration, else
-            :data:`PLAIN_SCHEMA`.
+        schema: version of this layout, see :data:`SCHEMAS`.
         system: name of the system, as in ``systems/index.py``.
         config: its configuration as JSON data; ``decode_config`` makes the dataclass of it.
         class_names: in the order of the probabilities.
@@ -151,6 +184,7 @@ class Manifest:
         exit_rule: when to stop, as JSON data of the rule's dataclass.
         context: arrays shared by all samples, in one ``.npz``.
         calibration: its operating points as they were measured.
+        tested: the accuracy that can be had again.
     """
 
     schema: int
@@ -166,6 +200,7 @@ class Manifest:
     exit_rule: Mapping[str, Any] | None = None
     context: FileEntry | None = None
     calibration: Calibration | None = None
+    tested: Tested | None = None
 
     def __post_init__(self) -> None:
         if not self.system or not self.licence:
@@ -182,14 +217,15 @@ class Manifest:
             )
         if self.context is not None and self.context.file != "context.npz":
             raise ValueError("context must be stored as context.npz")
+        for key, first in SCHEMAS.items():
+            if getattr(self, key) is not None and self.schema < first:
+                raise ValueError(f"{key} needs schema {first}, got {self.schema}")
         if self.calibration is not None:
             self._check_calibration(self.calibration)
         if self.class_output is not None:
             self._check_class_output(self.class_output)
 
     def _check_calibration(self, calibration: Calibration) -> None:
-        if self.schema == PLAIN_SCHEMA:
-            raise ValueError(f"a calibration needs schema {BUNDLE_SCHEMA}, got {self.schema}")
         timed, there = calibration.machine.part_ms, {part.name for part in self.parts}
         if set(timed) != there:
             raise ValueError(f"the calibration timed {sorted(timed)}, the parts are {there}")
@@ -217,11 +253,19 @@ def _need_unique(names: Iterable[str], what: str) -> None:
         raise ValueError(f"{what}: {twice[0]!r} appears twice")
 
 
+def renewed(manifest: Manifest, **changes: Any) -> Manifest:
+    """Return ``manifest`` with ``changes``, in the version that they need."""
+    kept = {key: getattr(manifest, key) for key in SCHEMAS} | changes
+    is_plain = all(kept[key] is None for key in SCHEMAS)
+    return replace(manifest, **{**changes, "schema": 1 if is_plain else BUNDLE_SCHEMA})
+
+
 def manifest_to_json(manifest: Manifest) -> bytes:
     """Return ``manifest`` as the bytes of ``bundle.json``; the same manifest, the same bytes."""
     data = encode_config(manifest, where="manifest")
-    if manifest.calibration is None:
-        del data["calibration"]  # the bytes are those that older versions write and read
+    for key in SCHEMAS:
+        if data[key] is None:
+            del data[key]  # the bytes are those that older versions write and read
     return (json.dumps(data, indent=1, ensure_ascii=False, sort_keys=True) + "\n").encode()
 
 
@@ -254,10 +298,9 @@ def manifest_from_json(raw: bytes, *, path: str) -> Manifest:
         raise BundleInvalidError(
             f"{path}: {error.message}", hint="export the bundle again"
         ) from error
-    if manifest.schema not in (PLAIN_SCHEMA, BUNDLE_SCHEMA):
+    if not 1 <= manifest.schema <= BUNDLE_SCHEMA:
         raise BundleInvalidError(
-            f"{path}: bundle.json.schema: expected {PLAIN_SCHEMA} or {BUNDLE_SCHEMA}, "
-            f"got {manifest.schema}",
+            f"{path}: bundle.json.schema: expected 1 to {BUNDLE_SCHEMA}, got {manifest.schema}",
             hint="export the bundle again",
         )
     return manifest

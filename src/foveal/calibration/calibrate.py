@@ -19,7 +19,7 @@ from foveal.bundle import (
     encode_config,
 )
 from foveal.calibration.measure import Measured, SegmentsError, measure
-from foveal.calibration.points import front, measured_points, verdicts
+from foveal.calibration.points import front, measured_points, unsure, verdicts
 from foveal.dataset import Dataset, Format, Sample, Split, named_samples
 from foveal.evaluation.subject import choose, find_subject, need_clips
 from foveal.records import Failure
@@ -125,7 +125,7 @@ class Calibrating:
         return Calibrated(
             bundle=bundle,
             calibration=calibration,
-            verdicts=tuple(verdicts(ordered)),
+            verdicts=(*verdicts(ordered), *unsure(ordered, len(first.names))),
             failures=first.failures,
         )
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from foveal.bundle import MeasuredPoint
 from foveal.calibration.measure import Measured
-from foveal.metrics import cooled, fit_temperature
+from foveal.metrics import COLDEST, HOTTEST, cooled, fit_temperature
 from foveal.sampling.budget import exit_curve, exit_indices, exit_shares, rule_of, solve_thresholds
 from foveal.sampling.confidence import Criterion, ExitRule, confidence
 from foveal.sampling.operating import OperatingPoint
@@ -23,6 +23,8 @@ RS = np.geomspace(0.05, 8.0, 60)
 """Budget parameters tried; below the first nearly all leave at once, above the last nearly none."""
 NUM_RUNGS = 12
 """Budgets that exits are solved for, at equal distances between the first and the last answer."""
+KEPT = 0.95
+"""Share of the right answers on the calibration clips that stay known."""
 SURE = 2.326
 """Standard errors above a mean that 99 of 100 means stay below."""
 
@@ -100,10 +102,12 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
     most = found.macs[-1] if point.family == "exits" else macs
     mean, p95_ms = float(macs.mean()), float(np.percentile(ms, 95))
     doubt = SURE * float(macs.std()) * (2 / len(macs)) ** 0.5
+    temperature = usable_temperature(probs, found.labels)
     return MeasuredPoint(
         point=point,
         accuracy=float((probs.argmax(axis=1) == found.labels).mean()),
-        temperature=fit_temperature(probs, found.labels),
+        temperature=temperature,
+        known_from=_known_from(cooled(probs, temperature), found.labels),
         confidence=_confidence(probs, found.labels),
         mean_macs=mean,
         p95_macs=float(np.percentile(macs, 95)),
@@ -116,6 +120,22 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
         p95_compute_ms=min(float(np.percentile(compute, 95)), p95_ms),
         rows={part: float(rows[indices, clips].mean()) for part, rows in found.rows.items()},
     )
+
+
+def usable_temperature(probs: Array, labels: Array) -> float:
+    """Return the temperature that fits, or 1 where the fit runs away.
+
+    It does where all clips are right, or sure ones wrong: so few say nothing of how sure to be.
+    """
+    found = fit_temperature(probs, labels)
+    return found if COLDEST < found < HOTTEST else 1.0
+
+
+def _known_from(probs: Array, labels: Array) -> float:
+    """Return the probability that :data:`KEPT` of the right answers reach; 0 if none is right."""
+    right = np.sort(probs.max(axis=1)[probs.argmax(axis=1) == labels])
+    # The small step down keeps the answer at the threshold whatever it is rounded to.
+    return max(float(right[int((1 - KEPT) * len(right))]) - 1e-6, 0.0) if len(right) else 0.0
 
 
 def _held_rank(ms: Array) -> float:
@@ -167,6 +187,18 @@ def verdicts(points: Sequence[MeasuredPoint]) -> list[str]:
         mine = [p for p in adaptive if p.point.family == family]
         lines += _verdict(family, mine, plain)
     return lines
+
+
+def unsure(points: Sequence[MeasuredPoint], num_clips: int) -> list[str]:
+    """Return a line if the clips are too few to say how sure answers should be."""
+    lost = [p for p in points if p.temperature == 1.0 and not p.point.is_chance]
+    if not lost:
+        return []
+    which = "any point" if len(lost) == len(points) else f"{len(lost)} of {len(points)} points"
+    return [
+        f"no temperature fits {which} on {num_clips} clips (all right, or sure ones wrong): their "
+        "probabilities stay those of the network"
+    ]
 
 
 def _verdict(

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from foveal.cli.budgets import CALIBRATE, CURVE
 from foveal.cli.command import Command, format_option, natural, positive, positive_number
+from foveal.cli.delivering import EXPORT, VERIFY
 from foveal.cli.guard import USAGE, complain, guarded
 from foveal.cli.judging import EVALUATE
 
@@ -107,7 +108,9 @@ def _recognize_options(parser: ArgumentParser) -> None:
         "or - for a list on standard input",
     )
     parser.add_argument(
-        "--model", metavar="BUNDLE", help="a .foveal file; without it the embedded tagger"
+        "--model",
+        metavar="BUNDLE",
+        help="a .foveal file or a run of `foveal train`; without it the embedded tagger",
     )
     parser.add_argument(
         "--top-k",
@@ -510,6 +513,8 @@ COMMANDS = (
     EVALUATE,
     CALIBRATE,
     CURVE,
+    EXPORT,
+    VERIFY,
     Command(
         name="demo",
         summary="Draw a one-minute clip and recognise it.",

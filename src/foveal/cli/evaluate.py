@@ -12,6 +12,7 @@ from foveal.cli.guard import FAILED, OK, Finished, complain, stop_at_once
 from foveal.cli.text import clean, count, gmacs, milliseconds, percent
 
 if TYPE_CHECKING:
+    from foveal.budget import Budget
     from foveal.dataset import Format, Split
     from foveal.evaluation import Judging
 
@@ -26,6 +27,9 @@ class Options:
     videos: str | None
     json: bool
     threads: int | None
+    point: str | None
+    max_gmacs: float | None
+    max_ms: float | None
 
 
 def run(subject: str, data: str, options: Options) -> int:
@@ -45,6 +49,8 @@ def run(subject: str, data: str, options: Options) -> int:
                 format=options.format,
                 videos=options.videos,
                 threads=options.threads,
+                point=options.point,
+                budget=budget_of(options),
             )
             announce(judging)
             judge(judging, finished)
@@ -62,6 +68,15 @@ def run(subject: str, data: str, options: Options) -> int:
     return FAILED if judged.figures["failed"] else OK
 
 
+def budget_of(options: Options) -> Budget | None:
+    """Return the budget that was asked for, if one was."""
+    from foveal.budget import Budget
+
+    if options.max_gmacs is None and options.max_ms is None:
+        return None
+    return Budget(max_gmacs=options.max_gmacs, max_ms=options.max_ms)
+
+
 def announce(judging: Judging) -> None:
     """Say on standard error which clips these are, and what to beware of."""
     dataset = judging.dataset
@@ -69,6 +84,8 @@ def announce(judging: Judging) -> None:
     say(f"{dataset.name}: {count(total, 'clip')} for {judging.split} ({dataset.how_split})")
     for line in dataset.notes:
         say(f"  {line}")
+    if judging.model.point is not None:
+        say(f"  operating point {judging.model.point.name!r}")
     for line in judging.warnings:
         say(f"  warning: {line}")
     if judging.num_done:

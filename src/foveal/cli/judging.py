@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from foveal.cli.command import Command, format_option, positive
+from foveal.cli.command import Command, format_option, positive, positive_number
 
 
 def _evaluate_options(parser: ArgumentParser) -> None:
@@ -29,6 +29,18 @@ def _evaluate_options(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
     )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--point",
+        metavar="NAME",
+        help="operating point of a calibrated bundle (default: the bundle as it is)",
+    )
+    which.add_argument(
+        "--max-gmacs", metavar="X", type=positive_number, help="the point that holds this budget"
+    )
+    which.add_argument(
+        "--max-ms", metavar="X", type=positive_number, help="likewise, on this machine"
+    )
     parser.add_argument("--json", action="store_true", help="print evaluation.json on one line")
     parser.add_argument(
         "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
@@ -48,6 +60,9 @@ def _evaluate(options: Namespace) -> int:
             videos=options.videos,
             json=options.json,
             threads=options.threads,
+            point=options.point,
+            max_gmacs=options.max_gmacs,
+            max_ms=options.max_ms,
         ),
     )
 
@@ -64,6 +79,7 @@ EVALUATE = Command(
     examples=(
         "foveal evaluate runs/first clips/",
         "foveal evaluate model.foveal labels.csv --split validation --json",
+        "foveal evaluate runs/first clips/ --max-gmacs 2",
     ),
     options=_evaluate_options,
     run=_evaluate,

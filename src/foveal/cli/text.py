@@ -53,15 +53,15 @@ def percent(share: float) -> str:
 def gmacs(macs: float) -> str:
     """Return multiply-accumulates as billions, with three digits that mean something.
 
-    >>> gmacs(6.2123e9), gmacs(386_000_000), gmacs(1.234e12), gmacs(0)
-    ('6.21', '0.386', '1,234', '0')
+    >>> gmacs(6.2123e9), gmacs(386_000_000), gmacs(1.234e12), gmacs(44_579_392), gmacs(0)
+    ('6.21', '0.386', '1,234', '0.0446', '0')
     """
     billions = macs / 1e9
     if billions == 0:
         return "0"
     if billions >= 100:
         return f"{billions:,.0f}"
-    return f"{billions:.{1 if billions >= 10 else 2 if billions >= 1 else 3}f}"
+    return f"{billions:.{max(2 - math.floor(math.log10(billions)), 1)}f}"
 
 
 def exact_gmacs(macs: float) -> str:

@@ -19,7 +19,7 @@ from foveal.cli.guard import OK
 from foveal.cli.settings import parse_settings
 from foveal.cli.text import clean, count, gmacs, percent
 from foveal.results import versions
-from foveal.systems.index import find_trainable
+from foveal.tasks.trainable import find_trainable
 from foveal.types import FovealError
 
 if TYPE_CHECKING:
@@ -324,24 +324,45 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
 
 def finish(work: Work, result: TrainResult, minutes: float) -> None:
     """Export the network, judge it on the test split, write and say what came of it."""
-    bundle = export(work, result)
-    test = work.dataset.samples["test"]
+    from foveal.export import ExportError
+
     told: dict[str, Any] = {
         **describe(work),
         "minutes": round(minutes, 2),
         "validation": last_validation(result, keep=work.configured.running.keep),
         "test": None,
     }
+    try:
+        bundle = export(work, result)
+    except ExportError as error:
+        told["not_exported"] = error.message  # `foveal export` and `evaluate` say so too
+        write_result(work.out, told)
+        raise NotExportedError(
+            f"{work.out}: trained, but the model cannot be exported ({error.message})",
+            hint=f"its weights are in {result.weights}",
+        ) from error
+    test = work.dataset.samples["test"]
     if test:
         judged = judge(work, bundle)
         told["test"] = judged.to_json()
         say_judged(judged)
-    (work.out / RESULT_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+    write_result(work.out, told)
     if work.cache is not None:
         work.cache.make_room()
     size = bundle.stat().st_size / 2**20
     print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
     print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
+
+
+class NotExportedError(FovealError):
+    """A model was trained whose parts cannot be exported."""
+
+    kind = "not_exported"
+
+
+def write_result(run: Path, told: dict[str, Any]) -> None:
+    """Write what a run says of itself."""
+    (run / RESULT_FILE).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
 
 
 def minutes_of(run: Path) -> float:

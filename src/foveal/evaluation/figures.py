@@ -27,7 +27,7 @@ from foveal.metrics import (
 from foveal.results import cpu_name, versions
 from foveal.types import STAGES, Array
 
-EVALUATION_SCHEMA = 1
+EVALUATION_SCHEMA = 2
 """Version of ``evaluation.json`` and of the lines it is made of."""
 
 DIGITS = 6

@@ -19,6 +19,8 @@ REPORT = "report.html"
 DIFFERENCES: Mapping[str, str] = {
     "schema": "was made by another version of Foveal",
     "bundle_sha256": "is of another bundle",
+    "operating_point": "is of another operating point",
+    "scores": "was made before the bundle was calibrated as it is now",
     "clips_sha256": "is of other clips",
     "split": "is of another split",
 }

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from foveal.api import Model
-from foveal.bundle import Bundle
+from foveal.budget import Budget
+from foveal.bundle import Bundle, encode_config
 from foveal.dataset import Dataset, Format, Sample, Split, named_samples
 from foveal.engine.executor import Outcome
 from foveal.evaluation.errors import EvaluationError
@@ -19,7 +20,7 @@ from foveal.evaluation.evidence import located, read_truth, truth_of
 from foveal.evaluation.figures import EVALUATION_SCHEMA, figures, gather
 from foveal.evaluation.folder import FIGURES, REPORT, Folder, write_whole
 from foveal.evaluation.report import report
-from foveal.evaluation.subject import Subject, choose, find_subject, need_clips
+from foveal.evaluation.subject import Chosen, Subject, choose, find_subject, need_clips
 from foveal.records import Failure
 from foveal.tasks.classification import NothingReadError, run
 from foveal.types import Array
@@ -162,6 +163,8 @@ def prepare(
     format: Format | None = None,
     videos: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    point: str | None = None,
+    budget: Budget | None = None,
 ) -> Judging:
     """Open the model, the clips and the folder of an evaluation; nothing is decoded yet.
 
@@ -174,44 +177,38 @@ def prepare(
         format: of ``data``; by its looks if none is named.
         videos: where the videos of a list are.
         threads: to compute with; all cores if none is named.
+        point: name of the operating point to judge; by default the bundle as it is.
+        budget: chooses the point.
 
     Raises:
         BundleError: the bundle is missing or broken.
         DataError: the clips cannot be read, or have a class that the model does not know.
         EvaluationError: the split is empty, or the folder holds something else.
+        InputError: there is no such point.
+        BudgetError: no point holds the budget.
     """
     found = find_subject(subject)
     model = Model(Bundle.open(found.bundle), threads=threads)
+    if budget is not None:
+        model = model.within(budget)
+    elif point is not None:
+        model = model.at_named(point)
     chosen = choose(found, model, data, format=format, videos=videos)
     dataset = chosen.dataset
     need_clips(dataset, split)
     samples = dict(named_samples(dataset)[split])
     asked = {
         "schema": EVALUATION_SCHEMA,
-        "bundle_sha256": hashlib.sha256(found.bundle.read_bytes()).hexdigest(),
+        "bundle_sha256": model.bundle.fingerprint,
+        "operating_point": None if model.point is None else model.point.name,
+        "scores": None
+        if model.measured is None
+        else [model.measured.temperature, model.measured.known_from],
         "clips_sha256": _fingerprint(samples, dataset.class_names),
         "split": split,
     }
-    manifest = model.bundle.manifest
-    about = {
-        "model": {
-            "system": model.name,
-            "bundle": found.bundle.name,
-            "sha256": asked["bundle_sha256"],
-            "description": manifest.description,
-            "exit_rule": manifest.exit_rule,
-        },
-        "data": {
-            "name": dataset.name,
-            "split": split,
-            "how_split": dataset.how_split,
-            "trained_on": chosen.relation,
-            "sha256": asked["clips_sha256"],
-            "notes": list(dataset.notes),
-            "warnings": [] if chosen.warning is None else [chosen.warning],
-        },
-    }
-    place = Path(out) if out is not None else default_out(found, subject, dataset, split)
+    about = _about(found, model, chosen, asked)
+    place = Path(out) if out is not None else default_out(found, subject, dataset, split, model)
     return Judging(
         model=model,
         dataset=dataset,
@@ -223,11 +220,46 @@ def prepare(
     )
 
 
+def _about(
+    found: Subject, model: Model, chosen: Chosen, asked: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what ``evaluation.json`` says of model and data."""
+    dataset = chosen.dataset
+    return {
+        "model": {
+            "system": model.name,
+            "bundle": found.bundle.name,
+            "sha256": asked["bundle_sha256"],
+            "description": model.bundle.manifest.description,
+            "exit_rule": None if model.exit_rule is None else encode_config(model.exit_rule),
+            "operating_point": asked["operating_point"],
+        },
+        "data": {
+            "name": dataset.name,
+            "split": asked["split"],
+            "how_split": dataset.how_split,
+            "trained_on": chosen.relation,
+            "sha256": asked["clips_sha256"],
+            "notes": list(dataset.notes),
+            "warnings": [] if chosen.warning is None else [chosen.warning],
+        },
+    }
+
+
 def default_out(
-    found: Subject, named: str | os.PathLike[str], dataset: Dataset, split: Split
+    found: Subject,
+    named: str | os.PathLike[str],
+    dataset: Dataset,
+    split: Split,
+    model: Model,
 ) -> Path:
     """Return where an evaluation goes that nobody named a folder for."""
-    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in f"{split}-{dataset.name}")
+    words = f"{split}-{dataset.name}"
+    if model.point is not None:
+        words += f"-{model.point.name}"
+    elif model.measured is not None:
+        words += "-calibrated"
+    name = "".join(c if c.isalnum() or c in "._-" else "-" for c in words)
     if Path(named).is_dir():
         return Path(named) / name
     return Path("evaluations") / f"{found.bundle.stem}-{name}"
@@ -242,6 +274,8 @@ def evaluate(
     format: Format | None = None,
     videos: str | os.PathLike[str] | None = None,
     threads: int | None = None,
+    point: str | None = None,
+    budget: Budget | None = None,
 ) -> Evaluated:
     """Judge a bundle on labelled clips; arguments and errors as of :func:`prepare`.
 
@@ -249,7 +283,15 @@ def evaluate(
         NothingReadError: no clip could be read.
     """
     judging = prepare(
-        subject, data, split=split, out=out, format=format, videos=videos, threads=threads
+        subject,
+        data,
+        split=split,
+        out=out,
+        format=format,
+        videos=videos,
+        threads=threads,
+        point=point,
+        budget=budget,
     )
     for _ in judging.rows():
         pass

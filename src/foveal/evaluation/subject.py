@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from foveal.api import Model
+from foveal.api import RUN_BUNDLE, Model
 from foveal.dataset import DataError, Dataset, Format, Split, fingerprint, read_dataset
 from foveal.evaluation.errors import EvaluationError
 
-BUNDLE = "model.foveal"
+BUNDLE = RUN_BUNDLE
 RESULT = "result.json"
 """What ``foveal train`` leaves in the folder of a run."""
 

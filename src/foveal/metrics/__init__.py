@@ -2,6 +2,8 @@
 
 from foveal.metrics.accuracy import confusion, mean_class_accuracy, per_class, top_k_accuracy
 from foveal.metrics.calibration import (
+    COLDEST,
+    HOTTEST,
     Reliability,
     cooled,
     expected_calibration_error,
@@ -18,6 +20,8 @@ from foveal.metrics.ranking import (
 from foveal.metrics.spread import Spread, spread
 
 __all__ = [
+    "COLDEST",
+    "HOTTEST",
     "Reliability",
     "Scored",
     "Spread",

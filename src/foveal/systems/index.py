@@ -7,10 +7,7 @@ paper; a ``working`` row has its folder, card, golden (or a stated reason for no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Literal, TypeAlias
-
-from foveal.types import FovealError
 
 Question: TypeAlias = Literal[
     "which frames?",
@@ -263,32 +260,3 @@ def find(name: str) -> System:
         if row.name == name:
             return row
     raise KeyError(name)
-
-
-class NoSystemError(FovealError):
-    """There is no system of that name that could be trained."""
-
-    kind = "system"
-
-
-def trainable() -> tuple[System, ...]:
-    """Return the systems that can be trained here."""
-    kinds = ("classifier", "training method", "baseline")
-    return tuple(row for row in ALL if row.status == "working" and row.kind in kinds)
-
-
-def find_trainable(name: str) -> System:
-    """Return the row called ``name``, which can be trained.
-
-    Raises:
-        NoSystemError: there is none, or it cannot be trained.
-    """
-    rows = {row.name: row for row in trainable()}
-    if name in rows:
-        return rows[name]
-    near = get_close_matches(name, rows, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(rows)}"
-    planned = name in (row.name for row in ALL)
-    raise NoSystemError(
-        f"{name} cannot be trained here yet" if planned else f"no system {name!r}", hint=hint
-    )

@@ -17,8 +17,8 @@ from typing import Any
 from foveal.dataset import Dataset, open_sample
 from foveal.recipe import Recipe
 from foveal.sampling.protocol import Steps
-from foveal.systems import index
 from foveal.systems.index import System
+from foveal.tasks.trainable import find_trainable, trainable
 from foveal.train.cache import FrameCache
 from foveal.train.clips import ClipData
 from foveal.train.settings import SettingError
@@ -129,7 +129,7 @@ def choose(
         SettingError: none of its small recipes begins with published weights.
     """
     if system is None:
-        names = {row.name for row in index.trainable()}
+        names = {row.name for row in trainable()}
         suiting = _suiting(dataset, like, pretrained=pretrained)
         name, why = next((name, why) for name, why in suiting if name in names)
     else:
@@ -137,7 +137,7 @@ def choose(
     default = "features" if dataset.kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
         why += f"; its recipe {default!r} is made for a CPU and small sets"
-    choice = Choice(row=index.find_trainable(name), recipe_name=recipe or default, why=why)
+    choice = Choice(row=find_trainable(name), recipe_name=recipe or default, why=why)
     if recipe is None and pretrained and default not in choice.recipes:
         fit = [known for known, make in choice.recipes.items() if make().pretrained]
         raise SettingError(

@@ -173,7 +173,7 @@ def put(manifest: dict[str, Any], key: str, value: object) -> None:
         ("parts.0.macs.0.macs", -1, r"macs\[0\]: macs must be >= 0"),
         ("threshold", "high", r"bundle\.json\.threshold: expected a finite number"),
         ("class_names", ["a", "a"], "'a' appears twice"),
-        ("schema", 0, "schema: expected 1 or 2, got 0"),
+        ("schema", 0, "schema: expected 1 to 3, got 0"),
         ("schema", "1", "schema: expected an integer, got '1'"),
     ],
 )
@@ -194,7 +194,7 @@ def test_a_missing_key_is_named(spoil: Spoil) -> None:
 
 def test_a_newer_schema_says_upgrade(spoil: Spoil) -> None:
     def edit(manifest: dict[str, Any]) -> None:
-        manifest.update(schema=3, novelty=True)
+        manifest.update(schema=4, novelty=True)
 
     with pytest.raises(BundleTooNewError, match="upgrade"):
         Bundle.open(spoil(edit))

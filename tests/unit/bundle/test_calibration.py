@@ -30,7 +30,7 @@ def test_a_bundle_keeps_its_curve_and_everything_else(toy: Bundle, tmp_path: Pat
     again = Bundle.open(tmp_path / "with.foveal")
     assert written.manifest == again.manifest
     assert again.manifest.calibration == CURVE
-    assert again.manifest.schema == 2
+    assert again.manifest.schema == 3
     assert replace(again.manifest, schema=1, calibration=None) == toy.manifest
     again.verify()
     np.testing.assert_array_equal(again.context()["bank"], toy.context()["bank"])
@@ -76,7 +76,8 @@ def older(manifest: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        (put("points.0.accuracy", 1.5), r"points\[0\]: point 'all': accuracy and confidence"),
+        (put("points.0.accuracy", 1.5), r"points\[0\]: point .all.: accuracy, confidence"),
+        (put("points.0.known_from", 1.5), "accuracy, confidence and known_from lie in"),
         (put("points.0.mean_macs", -1), "costs lie between 0 and max_macs"),
         (put("points.0.held_macs", 1e12), "costs lie between 0 and max_macs"),
         (put("points.0.p95_ms", 1.0), "times are out of order"),
@@ -91,7 +92,7 @@ def older(manifest: dict[str, Any]) -> None:
         (put("machine.part_ms", {"head": 0.0}), "must be positive and finite"),
         (put("points", []), "1 to 256 points"),
         (crowd, "1 to 256 points"),
-        (older, "a calibration needs schema 2"),
+        (older, "calibration needs schema 2, got 1"),
     ],
 )
 def test_a_curve_that_breaks_a_rule_is_one_line(

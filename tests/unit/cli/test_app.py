@@ -56,6 +56,8 @@ OPTIONS = {
         "DATA",
     ),
     "curve": ("--out", "RESULT"),
+    "export": ("--out", "--int8", "--force", "RUN"),
+    "verify": ("--json", "BUNDLE_OR_RUN", "DATA"),
     "demo": ("--keep", "--explain"),
 }
 

@@ -66,7 +66,7 @@ def test_a_later_time_never_reads_earlier(a: float, b: float) -> None:
         (percent(0.0), "0.0 %"),
         (percent(1.0), "100.0 %"),
         (gmacs(99.96e9), "100.0"),
-        (gmacs(1_000), "0.000"),
+        (gmacs(1_000), "0.00000100"),
         (milliseconds(0.0), "0.0 ms"),
         (milliseconds(9999.4), "9,999 ms"),
         (count(0, "file"), "0 files"),

@@ -7,9 +7,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+import torch
 
 from foveal.engine.executor import Executor, Job
-from foveal.systems.baselines import protocol
+from foveal.systems.baselines import protocol, recipe
+from foveal.train import configure
 from foveal.types import Canvas, ClipInfo
 from tests.unit.engine.fakes import FakeRunner, FakeSource
 
@@ -116,3 +118,16 @@ def test_running_answers_after_every_frame_and_ends_where_the_mean_does():
     assert running.cost.total_macs == whole.cost.total_macs
     asked = [e.detail["asked"] for e in running.trace.events if e.kind == "look"]
     assert asked == [[6.0], [2.0], [14.0], [10.0]]
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "small_mobilenet"])
+def test_a_run_may_name_another_small_network(name: str) -> None:
+    made = configure(recipe.small, num_classes=3, num_samples=8, settings={"network": name})
+    network = made.recipe.network().eval()
+    with torch.no_grad():
+        logits = network(torch.zeros(2, 4, 3, 96, 96, dtype=torch.uint8))
+    assert logits.shape == (2, 3)
+    wide, plain = (
+        sum(p.numel() for p in n.parameters()) for n in (network, recipe.small().network())
+    )
+    assert wide != plain

@@ -11,7 +11,13 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from foveal.backbones import ImageBackbone, conv_stack, create
+from foveal.backbones import (
+    ImageBackbone,
+    conv_stack,
+    create,
+    small_mobilenet,
+    small_resnet,
+)
 from foveal.systems.baselines.protocol import Config
 
 
@@ -81,6 +87,10 @@ def _backbone(cfg: Config) -> ImageBackbone:
             return conv_stack((3, 16, 32, 64, 96), strides=(2, 2, 2, 1))
         case "tiny":
             return conv_stack((3, 8, 16), strides=(2, 2))
+        case "small_resnet":
+            return small_resnet()
+        case "small_mobilenet":
+            return small_mobilenet()
         case "resnet50" | "tf_efficientnet_lite0":
             return create(cfg.network)
         case "linear":

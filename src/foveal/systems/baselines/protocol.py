@@ -54,7 +54,15 @@ class Config:
     answer: Literal["mean", "each", "running"] = "mean"
     role: Literal["glance", "focus"] = "focus"
     seed: int = 0
-    network: Literal["small", "tf_efficientnet_lite0", "resnet50", "linear", "tiny"] = "small"
+    network: Literal[
+        "small",
+        "small_resnet",
+        "small_mobilenet",
+        "tf_efficientnet_lite0",
+        "resnet50",
+        "linear",
+        "tiny",
+    ] = "small"
     feature_width: int = 0
     dropout: float = 0.0
 
