@@ -28,7 +28,7 @@ def filmstrip(
     notes = []
     if len(shown) < num_frames:
         notes.append(
-            f"{len(shown):,} of {count(num_frames, 'frame')} shown, chosen and boxed ones first; "
+            f"{len(shown):,} of {count(num_frames, 'frame')} shown, chosen and marked ones first; "
             "every one is on the time line."
         )
     missing = sum(frame.seconds not in pictures.uris for frame in shown)

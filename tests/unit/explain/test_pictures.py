@@ -20,19 +20,20 @@ from foveal.explain.pictures import (
     take,
     within_budget,
 )
-from foveal.explain.story import SeenFrame
+from foveal.explain.story import Heat, SeenFrame
 from tests.unit.explain.made import PictureSource, clip, moved
 
 BOX = (0.0, 0.0, 0.5, 0.5)
 
 
-def frame(seconds, *, focused=False, chosen=False, boxes=()):
+def frame(seconds, *, focused=False, chosen=False, boxes=(), heats=()):
     return SeenFrame(
         seconds=seconds,
         glanced=not focused,
         focused=focused,
         seen=((0.0, 0.0, 1.0, 1.0),),
         boxes=boxes,
+        heats=heats,
         chosen=chosen,
         score=None,
     )
@@ -43,19 +44,20 @@ def decoded(jpeg: bytes):
         return next(container.decode(video=0)).to_ndarray(format="rgb24")
 
 
-def test_chosen_and_boxed_frames_come_first_then_focused_ones():
+def test_chosen_boxed_and_attended_frames_come_first_then_focused_ones():
     frames = [frame(float(i)) for i in range(500)]
     frames += [frame(600.0 + i, focused=True) for i in range(100)]
     frames += [frame(800.0, chosen=True), frame(801.0, boxes=(BOX,))]
+    frames += [frame(802.0, heats=(Heat(cells=((BOX, 1.0),)),))]
     shown = select(frames)
     assert len(shown) == MAX_PICTURES
     assert [f.seconds for f in shown] == sorted(f.seconds for f in shown)
-    assert sum(f.chosen or bool(f.boxes) for f in shown) == 2
+    assert [f.seconds for f in shown[-3:]] == [800.0, 801.0, 802.0]
     assert sum(f.focused and not f.chosen for f in shown) == 100
     # The rest is spread over all the glances, not taken from the start.
-    glances = [f.seconds for f in shown if f.glanced and not (f.chosen or f.boxes)]
-    assert len(glances) == 18
-    assert max(np.diff([0.0, *glances, 499.0])) <= 500 / 18 + 1
+    glances = [f.seconds for f in shown if f.seconds < 500]
+    assert len(glances) == 17
+    assert max(np.diff([0.0, *glances, 499.0])) <= 500 / 17 + 1
 
 
 def test_too_many_chosen_frames_are_thinned_out_evenly():
