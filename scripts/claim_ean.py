@@ -36,10 +36,10 @@ Frames are those the protocol plans. 100 clips a network also go through protoco
 must be answered alike. Cost rule: multiply-accumulates of the part, counted from its exported
 graph.
 
-longer. Added after the first numbers of seed 0: with the number of steps above, what approaches and
-what separates, the same places in opposite order, is hardly told apart by any of its networks,
-while the other two relations are told by all. ``full`` and ``plain`` are therefore trained {LONGER} steps as
-well, nothing else changed. This is no part of the claim.
+longer. Added after the first numbers of seed 0: with the number of steps above, what approaches
+and what separates, the same places in opposite order, is hardly told apart by any of its networks,
+while the other two relations are told by all. ``full`` and ``plain`` are therefore trained
+{LONGER} steps as well, nothing else changed. This is no part of the claim.
 """
 
 from __future__ import annotations

@@ -270,7 +270,7 @@ def test_sections_of_removed_scripts_go() -> None:
     ("path", "line", "needed"),
     [
         ("a.py", "from foveal.systems.made.model import build", True),
-        ("a.py", "from foveal.systems import ean, made", True),
+        ("a.py", "from foveal.systems import other, made", True),
         ("a.py", 'measured("made/claim")', True),
         ("a.py", 'files(PACKAGE) / "made.foveal"', True),
         ("a.py", "from tests.unit.made.made import clip", True),
