@@ -17,14 +17,14 @@ oracle); beside them the policy before it was taught (its own stage 1 weights) a
 A square finds the object if their centres are at most 8 px apart.
 Exits: confidence is the largest probability; thresholds are solved on 1,000 of ``calibration`` for
 r = 0.05, 0.10 ... 1.95 (ties as GFNet has them), and each r is a point on ``test``.
-The claim holds if, for every seed, (a) after the first square the policy is at least 4 points above
-random and makes at most half of its mistakes, (b) some point of the curve is at most one point below
-all steps at no more than 60 % of their cost, (c) along the curve accuracy never falls by more than
-half a point as cost rises.
+The claim holds if, for every seed, (a) after the first square the policy is at least 4 points
+above random and makes at most half of its mistakes, (b) some point of the curve is at most one
+point below all steps at no more than 60 % of their cost, (c) along the curve accuracy never falls
+by more than half a point as cost rises.
 
 video. The recipe ``tiny`` for eight frames (600, 200, 200 steps of 24) on 4,800 samples; 1,000 of
-``test``. The claim holds if, for every seed, a glance and two squares are at least 5 points above the
-glance alone; random and centre squares stand beside it.
+``test``. The claim holds if, for every seed, a glance and two squares are at least 5 points above
+the glance alone; random and centre squares stand beside it.
 
 Cost rule: multiply-accumulates of the parts, counted from the modules at the declared shapes by
 `foveal.cost.torch_counter`; resizing and cropping cost none, the policy is not run after the last
@@ -47,7 +47,8 @@ import torch
 from torch import Tensor
 
 from foveal.cost.torch_counter import count_torch_macs
-from foveal.haystack import HaystackSet, Preset, find, sample
+from foveal.haystack import HaystackSet, Preset, Split, find, sample
+from foveal.recipe import Recipe
 from foveal.results import write_result
 from foveal.sampling.budget import exit_indices, exit_shares, solve_thresholds
 from foveal.systems.gfnet import protocol, recipe
@@ -57,7 +58,7 @@ from foveal.types import Array
 
 RESULTS = Path("results/gfnet")
 SEEDS = (0, 1, 2)
-FAINT = {"contrast": (15.0, 60.0), "leak": 4.0}
+CONTRAST, LEAK = (15.0, 60.0), 4.0
 NEAR_PX = 8.0
 RS = np.arange(1, 40) / 20
 CHUNK = 250
@@ -76,7 +77,7 @@ class Plan:
 
     task: Preset
     cfg: protocol.Config
-    run: recipe.Recipe
+    run: Recipe
     train: int
     calibration: int
     test: int
@@ -87,12 +88,12 @@ def plan_of(kind: str) -> Plan:
     if kind == "image":
         cfg = protocol.tiny()
         run = recipe.tiny(cfg=cfg, steps=(600, 200, 200))
-        task = replace(find("fine-image-v1"), **FAINT)
+        task = replace(find("fine-image-v1"), contrast=CONTRAST, leak=LEAK)
         return Plan(task=task, cfg=cfg, run=run, train=9_600, calibration=1_000, test=2_000)
     cfg = protocol.tiny(num_frames=8)
     made = recipe.tiny(cfg=cfg, steps=(600, 200, 200))
     stages = tuple(replace(stage, batch_size=24) for stage in made.stages)
-    task = replace(find("fine-moving-v1"), **FAINT)
+    task = replace(find("fine-moving-v1"), contrast=CONTRAST, leak=LEAK)
     return Plan(
         task=task, cfg=cfg, run=replace(made, stages=stages), train=4_800, calibration=0, test=1_000
     )
@@ -189,7 +190,8 @@ def accuracies(logits: Array, labels: Array) -> list[float]:
 def curve_of(plan: Plan, network: Network, seed: int, costs: Array) -> list[dict[str, float]]:
     """Return what each r costs on test and how often it is right, from cheap to dear."""
     probs, labels = {}, {}
-    for split, count in (("calibration", plan.calibration), ("test", plan.test)):
+    counts: Mapping[Split, int] = {"calibration": plan.calibration, "test": plan.test}
+    for split, count in counts.items():
         made = sample(plan.task, split=split, count=count, seed=seed)
         chunks = range(0, count, CHUNK)
         logits, _ = looked(network, made, [lambda means, _: means for _ in chunks])
