@@ -302,17 +302,17 @@ class Network(nn.Module):
 
 
 class GlancePart(nn.Module):
-    """Frames (B,F,3,S,S) to the map, the first answer and the fusion's state."""
+    """Frames (B,F,3,S,S) to the first answer, the map and the fusion's state."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return map (B,C,h,h), logits (B,K) and state (B,W)."""
+        """Return logits (B,K), map (B,C,h,h) and state (B,W)."""
         seen = self.network.see_small(frames)
         logits, state = self.network.answer(seen, self.network.first_state(seen), prefix=0)
-        return seen.map, logits, state
+        return logits, seen.map, state
 
 
 class PolicyPart(nn.Module):
@@ -328,7 +328,7 @@ class PolicyPart(nn.Module):
 
 
 class FocusPart(nn.Module):
-    """Frames and a place to the map there, the next answer and the state."""
+    """Frames and a place to the next answer, the map there and the state."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -337,10 +337,10 @@ class FocusPart(nn.Module):
     def forward(
         self, frames: Tensor, action: Tensor, state: Tensor, prefix: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Return map (B,C,h,h), logits (B,K) and state (B,W)."""
+        """Return logits (B,K), map (B,C,h,h) and state (B,W)."""
         seen = self.network.see_square(frames, action)
         logits, state = self.network.answer(seen, state, prefix=prefix)
-        return seen.map, logits, state
+        return logits, seen.map, state
 
 
 TINY_LAYERS: Mapping[str, tuple[Sequence[int], Sequence[int]]] = {

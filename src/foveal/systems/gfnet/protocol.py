@@ -292,7 +292,7 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
     glance = PartSpec(
         name="glance",
         inputs=(frames,),
-        outputs=(seen, logits, TensorSpec("new_state", state)),
+        outputs=(logits, seen, TensorSpec("new_state", state)),
     )
     if cfg.num_steps == 1:
         return (glance,)
@@ -312,8 +312,8 @@ def parts(cfg: Config) -> tuple[PartSpec, ...]:
                 TensorSpec("prefix", (), "int64"),
             ),
             outputs=(
-                TensorSpec("new_map", seen.shape),
                 logits,
+                TensorSpec("new_map", seen.shape),
                 TensorSpec("new_state", state),
             ),
         ),
@@ -335,13 +335,13 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     times = segment_centres(clip.duration_seconds, cfg.num_frames)
     yield from plan(times)
     frames = yield from look(times, cfg.canvas, role="glance")
-    seen, logits, state = yield from call("glance", frames)
+    logits, seen, state = yield from call("glance", frames)
     yield from answer(softmax(logits), logits=logits)
     memory = np.zeros(cfg.policy_width, np.float32)
     for prefix in range(1, cfg.num_steps):
         action, memory = yield from call("policy", seen, memory)
         yield from note(box=square_box(cfg, action))
-        seen, logits, state = yield from call(
+        logits, seen, state = yield from call(
             "focus", frames, action, state, np.asarray(prefix, np.int64)
         )
         yield from answer(softmax(logits), logits=logits)
