@@ -267,11 +267,14 @@ class Network(nn.Module):
 
     def see_small(self, frames: Tensor) -> Seen:
         """Return what the glance gives for ``frames`` (B,F,3,S,S)."""
-        pixels = self.normalise(frames.flatten(0, 1))
+        # Normalised when they are few: the weights of a resized pixel add up to one.
         small = functional.interpolate(
-            pixels, (self.cfg.glance_size,) * 2, mode=self.cfg.resize, align_corners=True
+            frames.flatten(0, 1).float(),
+            (self.cfg.glance_size,) * 2,
+            mode=self.cfg.resize,
+            align_corners=True,
         )
-        return self._seen(self.glance, self.glance_head, small, frames)
+        return self._seen(self.glance, self.glance_head, self.normalise(small), frames)
 
     def see_square(self, frames: Tensor, actions: Tensor) -> Seen:
         """Return what squares at ``actions`` (B,2) give, one place in all frames of a clip."""
