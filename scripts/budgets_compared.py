@@ -7,8 +7,9 @@ The rules below were written down before the first number was seen.
 
 weizmann: the three splits of ``scripts/train_by_command.py`` and its runs of ``baselines``,
 ``ocsampler`` and ``adafocus_v2`` (recipe ``small``, split i under seed i; trained if they are not
-there). Calibrated on the clips for validation (one person, 10 clips: few, and the command says
-so), judged on the test clips (two people, 20 clips).
+there); ``gfnet`` joined them later, under the same rules. Calibrated on the clips for validation
+(one person, 10 clips: few, and the command says so), judged on the test clips (two people, 20
+clips).
 
 salient-frames-v1, fine-object-8-v1: Haystack files, 2,000 to learn from, 300 to calibrate on and
 200 to test, drawn with the seed of the run: 0, 1, 2. ``ocsampler`` on the first, ``adafocus_v2`` on
@@ -78,6 +79,9 @@ SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         # end of system
         # system: adafocus_v2
         "adafocus_v2": (),
+        # end of system
+        # system: gfnet
+        "gfnet": (),
         # end of system
     },
     "salient-frames-v1": {

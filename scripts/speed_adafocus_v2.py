@@ -18,21 +18,19 @@ at a time, and end to end: the same clips as MP4 files, wall-clock, decoding inc
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 import torch
 from claim_adafocus_v2 import CALIBRATION, MAX_COST, RS, Trained, execute, logits_at, macs_of
+from exit_speed import REPEATS, Start, compared, decoded, jobs_of
 
-from foveal.engine.executor import Executor, Job, Outcome
+from foveal.engine.executor import Executor, Outcome
 from foveal.engine.runners import OnnxRunner, Runner
 from foveal.export import export_bundle
-from foveal.haystack import Preset, find, sample
+from foveal.haystack import find, sample
 from foveal.haystack.files import write_videos
 from foveal.results import write_result
 from foveal.sampling.budget import exit_curve, rule_of
@@ -40,14 +38,13 @@ from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.adafocus_v2 import protocol
 from foveal.systems.adafocus_v2.model import Network, build, make_network
 from foveal.train import load_weights
-from foveal.types import Array, Source
-from foveal.video import ArraySource, open_source
+from foveal.types import Array
+from foveal.video import open_source
 
 PRESET = "fine-object-8-v1"
 SEED = 0
 CLIPS = 64
 COMPARED = 500
-REPEATS = 5
 
 
 def solve_rule(trained: Trained) -> ExitRule:
@@ -59,77 +56,9 @@ def solve_rule(trained: Trained) -> ExitRule:
     return rule_of(max(points, key=lambda p: p.mean_cost).thresholds)
 
 
-def jobs_of(cfg: protocol.Config, opens: Sequence[Callable[[], Source]]) -> list[Job]:
-    """Return a job for each source."""
-    start = partial(protocol.steps, cfg, {})
-    return [Job(name=str(i), open=opened, steps=start) for i, opened in enumerate(opens)]
-
-
-def decoded(clips: Array, preset: Preset) -> list[Callable[[], Source]]:
-    """Return how to open each clip of an array."""
-    return [partial(ArraySource, clip, fps=float(preset.fps)) for clip in clips]
-
-
-def spent(
-    runner: Runner,
-    cfg: protocol.Config,
-    opens: Sequence[Callable[[], Source]],
-    rule: ExitRule | None,
-    *,
-    max_batch: int,
-) -> dict[str, float]:
-    """Return milliseconds and multiply-accumulates of one run over all sources."""
-    executor = Executor(
-        runner,
-        exit_rule=rule,
-        max_batch=max_batch,
-        max_in_flight=1 if max_batch == 1 else None,
-        fetch_threads=0,
-    )
-    begin = time.perf_counter()
-    outcomes = [o for o in executor.run(jobs_of(cfg, opens)) if isinstance(o, Outcome)]
-    wall_ms = (time.perf_counter() - begin) * 1e3
-    assert len(outcomes) == len(opens)
-    return {
-        "ms": sum(o.cost.ms["compute"] + o.cost.ms["decide"] for o in outcomes),
-        "compute_ms": sum(o.cost.ms["compute"] for o in outcomes),
-        "wall_ms": wall_ms,
-        "macs": float(sum(o.cost.total_macs for o in outcomes)),
-        "frames_decoded": float(sum(o.cost.frames_decoded for o in outcomes)),
-    }
-
-
-def compared(
-    runner: Runner,
-    cfg: protocol.Config,
-    opens: Sequence[Callable[[], Source]],
-    rule: ExitRule,
-    *,
-    max_batch: int,
-    by: str = "ms",
-) -> dict[str, float]:
-    """Return what exits save, in time and in multiply-accumulates."""
-    runs: dict[str, list[dict[str, float]]] = {"on": [], "off": []}
-    for repeat in range(REPEATS + 1):
-        for name, exit_rule in (("on", rule), ("off", None)):
-            row = spent(runner, cfg, opens, exit_rule, max_batch=max_batch)
-            if repeat:
-                runs[name].append(row)
-    on, off = (
-        {key: statistics.median(row[key] for row in rows) for key in rows[0]}
-        for rows in runs.values()
-    )
-    macs_saved, time_saved = 1 - on["macs"] / off["macs"], 1 - on[by] / off[by]
-    return {
-        "macs_on_of_off": round(on["macs"] / off["macs"], 4),
-        "macs_saved": round(macs_saved, 4),
-        "time_saved": round(time_saved, 4),
-        "time_saved_of_macs_saved": round(time_saved / macs_saved, 4),
-        "on_ms_per_clip": round(on[by] / len(opens), 3),
-        "off_ms_per_clip": round(off[by] / len(opens), 3),
-        "on_frames_decoded_per_clip": round(on["frames_decoded"] / len(opens), 3),
-        "off_frames_decoded_per_clip": round(off["frames_decoded"] / len(opens), 3),
-    }
+def starts(cfg: protocol.Config) -> Start:
+    """Return what starts the protocol on a clip."""
+    return partial(protocol.steps, cfg, {})
 
 
 def decided_otherwise(trained: Trained, runner: Runner, rule: ExitRule) -> int:
@@ -137,7 +66,7 @@ def decided_otherwise(trained: Trained, runner: Runner, rule: ExitRule) -> int:
     task = find(PRESET)
     clips = sample(task, split="test", count=COMPARED, seed=SEED).frames
     executor = Executor(runner, exit_rule=rule, fetch_threads=0)
-    light = executor.run(jobs_of(trained.cfg, decoded(clips, task)))
+    light = executor.run(jobs_of(starts(trained.cfg), decoded(clips, task)))
     answers = [
         {o.index: (o.trace.exit_index, int(_probs(o).argmax())) for o in done}
         for done in (
@@ -183,12 +112,12 @@ def main() -> None:
     runner = OnnxRunner(bundle, threads=1)
     otherwise = decided_otherwise(trained, runner, rule)
     opens = decoded(clips.frames, task)
-    many, one = (compared(runner, cfg, opens, rule, max_batch=size) for size in (16, 1))
+    many, one = (compared(runner, starts(cfg), opens, rule, max_batch=size) for size in (16, 1))
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         truths = list(write_videos(root, task, split="test", count=CLIPS, seed=SEED))
         files = [partial(open_source, str(root / "test" / t["file"])) for t in truths]
-        whole = compared(runner, cfg, files, rule, max_batch=16, by="wall_ms")
+        whole = compared(runner, starts(cfg), files, rule, max_batch=16, by="wall_ms")
     ratio = many["macs_on_of_off"]
     holds = 0.3 <= ratio <= 0.6 and many["time_saved_of_macs_saved"] >= 0.8
     write_result(

@@ -56,6 +56,9 @@ SYSTEMS = (
     # system: reskd
     "reskd",
     # end of system
+    # system: gfnet
+    "gfnet",
+    # end of system
 )
 SETS = ("weizmann", "skateboard")
 BLOCKS = 9

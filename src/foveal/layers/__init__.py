@@ -1,14 +1,17 @@
 """Torch blocks that more than one system uses; each module's docstring has an example."""
 
 from foveal.layers.augment import Chain, Jitter, MultiScaleCrop, ResizedCrop, gentle, random_box
-from foveal.layers.crop import crop_at
+from foveal.layers.crop import crop_at, slice_at
+from foveal.layers.encoder import CPU_ROWS, ImageEncoder
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 from foveal.layers.temporal_shift import TemporalShift, temporal_shift
 
 __all__ = [
+    "CPU_ROWS",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Chain",
+    "ImageEncoder",
     "Jitter",
     "MultiScaleCrop",
     "PixelNorm",
@@ -17,5 +20,6 @@ __all__ = [
     "crop_at",
     "gentle",
     "random_box",
+    "slice_at",
     "temporal_shift",
 ]

@@ -77,3 +77,39 @@ def _reads(position: Tensor, size: int, crop_size: int) -> tuple[Tensor, Tensor,
     index = first.detach().long()[:, None] + steps
     inside = (index >= 0) & (index < size)
     return index.clamp(0, size - 1), inside, corner - first.detach()
+
+
+def slice_at(images: Tensor, positions: Tensor, *, crop_size: int) -> Tensor:
+    """Return the whole-pixel square whose corner is at ``floor(positions * (H - P, W - P))``.
+
+    Source: Wang et al., "Glance and Focus", NeurIPS 2020, arXiv 2010.05300 (hard crop). Nothing is
+    mixed, so pixels keep their type, and positions get no gradient. Only a position of exactly 1
+    reaches the last corner.
+
+    Args:
+        images: (B,C,H,W) of any type.
+        positions: float (B,2) in the order (y, x); outside [0, 1] the nearest border is meant.
+        crop_size: P in px, from 1 to the shorter side.
+
+    Returns:
+        A tensor (B,C,P,P) of the images' type.
+
+    Raises:
+        ValueError: shapes do not fit, or the crop is larger than the image.
+    """
+    if images.ndim != 4 or tuple(positions.shape[1:]) != (2,):
+        raise ValueError(
+            f"expected images (B,C,H,W) and positions (B,2), "
+            f"got {tuple(images.shape)} and {tuple(positions.shape)}"
+        )
+    height, width = images.shape[2:]
+    if not 1 <= crop_size <= min(height, width):
+        raise ValueError(f"a crop of {crop_size} px does not fit an image of {height}x{width}")
+    inside = positions.detach().clamp(0, 1)
+    steps = torch.arange(crop_size, device=positions.device)
+    rows = torch.floor(inside[:, :1] * (height - crop_size)).long() + steps
+    columns = torch.floor(inside[:, 1:] * (width - crop_size)).long() + steps
+    index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
+    index = index[:, None].expand(-1, images.shape[1], -1)
+    taken = images.flatten(2).gather(2, index)
+    return taken.reshape(*images.shape[:2], crop_size, crop_size)

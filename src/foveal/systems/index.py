@@ -72,6 +72,7 @@ PAPERS: tuple[System, ...] = (
         question="which region?",
         paper="Huang et al., TPAMI 2023, arXiv 2201.03014",
         licence="official code with a licence",
+        status="working",
     ),
     System(
         name="adafocus_v2",

@@ -22,9 +22,10 @@ from foveal.video.errors import (
     VideoError,
 )
 from foveal.video.file_source import FileSource, available_cores, open_source
-from foveal.video.frame_folder import FrameFolderSource, is_picture
+from foveal.video.frame_folder import FrameFolderSource
 from foveal.video.memory import ArraySource, FeatureSource
 from foveal.video.names import expand, is_url
+from foveal.video.picture import is_picture
 from foveal.video.probing import frame_seconds, probe
 from foveal.video.render import render
 from foveal.video.window import WindowSource

@@ -13,8 +13,11 @@ import numpy as np
 from foveal.types import Array, Canvas, ClipInfo, Crop, Features, Look, Meter, Plan, Sound
 from foveal.video.errors import shown
 from foveal.video.exact import ExactReader
+from foveal.video.frame_folder import FrameFolderSource
 from foveal.video.keyframes import KeyframeReader
+from foveal.video.names import is_url
 from foveal.video.opening import open_video
+from foveal.video.picture import is_picture
 from foveal.video.planned import check_planned
 from foveal.video.probing import describe
 from foveal.video.render import frame_orientation, render
@@ -232,10 +235,12 @@ class FileSource:
             self._warnings.append(line)
 
 
-def open_source(path: str) -> FileSource:
-    """Open a file or an http(s) URL as a source.
+def open_source(path: str) -> FileSource | FrameFolderSource:
+    """Open a file or an http(s) URL as a source; a JPEG or PNG is a clip of one frame.
 
     Raises:
         VideoError: with the kind that says why it cannot be used.
     """
+    if is_picture(path) and not is_url(path):
+        return FrameFolderSource(path, fps=1.0)
     return FileSource(path)

@@ -1,10 +1,9 @@
-"""A folder of numbered pictures as a source."""
+"""A folder of numbered pictures, or one picture, as a source."""
 
 from __future__ import annotations
 
 import os
 import re
-import struct
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +19,8 @@ from foveal.video.errors import (
     UnreadableError,
     shown,
 )
+from foveal.video.opening import check_file
+from foveal.video.picture import is_picture, read_head
 from foveal.video.planned import check_planned, frame_on_display
 from foveal.video.render import render
 from foveal.video.store import FrameStore, Picture
@@ -27,29 +28,20 @@ from foveal.video.store import FrameStore, Picture
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
 
-_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
-_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _NUMBER = re.compile(r"(\d+)")
 _FLOW = "flow_"
 """Optical flow lies beside the pictures in common tools' folders, under names that begin so."""
-
-_NO_SIZE_MARKERS = frozenset({0xC4, 0xC8, 0xCC})
-"""Of a JPEG's markers 0xC0 to 0xCF, those that do not begin a frame."""
-
-
-def is_picture(name: str) -> bool:
-    """Return whether a file of that name is taken for a frame (JPEG or PNG)."""
-    return os.path.splitext(name)[1].lower() in _SUFFIXES
 
 
 class FrameFolderSource:
     """JPEG or PNG files in the order of their numbers; one is decoded when it is looked at.
 
     Frame i is on display from second i / fps on, and every frame is a keyframe. Hidden files and
-    other suffixes are passed over, and so is optical flow (``flow_*``) beside pictures.
+    other suffixes are passed over, and so is optical flow (``flow_*``) beside pictures. Turns that
+    a JPEG's Exif note asks for are made.
 
     Args:
-        folder: holds the pictures.
+        folder: holds the pictures; or the name of one picture, which is a clip of one frame.
         fps: frames per second.
 
     Raises:
@@ -71,19 +63,19 @@ class FrameFolderSource:
         self._planned: set[float] = set()
         self._keyframes = False
         head = self._read(0)
-        size = _size(head)
-        if size is None:
+        first = read_head(head)
+        if first is None:
             raise self._broken(0)
-        self._size = size
+        self._first = first
         self._info = ClipInfo(
             name=folder,
             duration_seconds=len(self._files) / fps,
             num_frames=len(self._files),
             fps=fps,
-            height=size[0],
-            width=size[1],
+            height=first.height,
+            width=first.width,
             keyframe_seconds=tuple(i / fps for i in range(len(self._files))),
-            codec="png" if head.startswith(_PNG) else "mjpeg",
+            codec=first.codec,
             container="frames",
         )
 
@@ -149,9 +141,15 @@ class FrameFolderSource:
     def _rendered(self, frame: VideoFrame, view: Canvas | Crop) -> Picture:
         started = time.perf_counter()
         if isinstance(view, Canvas):
-            picture = render(frame, view)
+            picture = render(frame, view, orientation=self._first.orientation)
         else:
-            picture = render(frame, view.canvas, box=view.box, size=(view.height, view.width))
+            picture = render(
+                frame,
+                view.canvas,
+                box=view.box,
+                size=(view.height, view.width),
+                orientation=self._first.orientation,
+            )
         self._meter.frames_converted += 1
         self._meter.render_ms += (time.perf_counter() - started) * 1e3
         return picture
@@ -162,10 +160,11 @@ class FrameFolderSource:
         data = self._read(place)
         self._meter.packets_read += 1
         self._meter.bytes_read += len(data)
-        if _size(data) is None:
+        head = read_head(data)
+        if head is None or not head.whole:
             raise self._broken(place)
         # Straight to the decoder: no demuxer sees the name, which it might take for a pattern.
-        decoder = av.CodecContext.create("png" if data.startswith(_PNG) else "mjpeg", "r")
+        decoder = av.CodecContext.create(head.codec, "r")
         assert isinstance(decoder, av.VideoCodecContext)
         try:
             frames = [*decoder.decode(av.Packet(data)), *decoder.decode(None)]
@@ -174,11 +173,11 @@ class FrameFolderSource:
         if not frames:
             raise self._broken(place)
         self._meter.frames_decoded += 1
-        size = (frames[0].height, frames[0].width)
-        if size != self._size:
+        first = self._first
+        if (frames[0].height, frames[0].width) != (first.height, first.width):
             raise UndecodableError(
-                f"{shown(self._files[place])}: {size[1]}x{size[0]} px, but the first picture of "
-                f"its folder has {self._size[1]}x{self._size[0]}",
+                f"{shown(self._files[place])}: {frames[0].width}x{frames[0].height} px, but the "
+                f"first picture of its folder has {first.width}x{first.height}",
                 hint="give every clip a folder of its own, with pictures of one size",
             )
         return frames[0]
@@ -216,6 +215,9 @@ def natural_key(name: str) -> tuple[tuple[int, str], ...]:
 
 def _pictures(folder: str) -> list[str]:
     """Return the paths of the pictures of ``folder`` in natural order."""
+    if is_picture(folder) and not os.path.isdir(folder):
+        check_file(folder)
+        return [folder]
     try:
         names = [n for n in os.listdir(folder) if not n.startswith(".") and is_picture(n)]
     except (FileNotFoundError, ValueError) as error:
@@ -231,25 +233,3 @@ def _pictures(folder: str) -> list[str]:
         raise NothingFoundError(f"{shown(folder)}: this folder holds no picture", hint=hint)
     names.sort(key=lambda name: (natural_key(name), name))
     return [str(Path(folder, name)) for name in names]
-
-
-def _size(data: bytes) -> tuple[int, int] | None:
-    """Return height and width as a PNG's or JPEG's header states them, or None if it is none."""
-    if data.startswith(_PNG):
-        if len(data) < 24:
-            return None
-        width, height = struct.unpack_from(">II", data, 16)
-        return int(height), int(width)
-    if not data.startswith(_JPEG):
-        return None
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker == 0xFF:  # padding
-            at += 1
-            continue
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_SIZE_MARKERS:
-            height, width = struct.unpack_from(">HH", data, at + 5)
-            return int(height), int(width)
-        at += 2 + struct.unpack_from(">H", data, at + 2)[0]
-    return None

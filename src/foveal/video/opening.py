@@ -216,7 +216,7 @@ def _cannot_open(name: str, error: Exception) -> VideoError:
         hint = "copy or download it again; if it was being recorded, the recording did not finish"
         message = f"{shown(name)}: a video whose index is cut off or damaged"
         return TruncatedError(message, hint=hint)
-    hint = "give a video file (a playlist or a still image is none)"
+    hint = "give a video file, or a picture that ends in .jpg or .png (a playlist is none)"
     return NotVideoError(f"{shown(name)}: not a video container", hint=hint)
 
 

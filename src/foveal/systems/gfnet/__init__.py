@@ -1,0 +1,1 @@
+"""GFNet: glance at everything small, then focus on one square after the other."""
