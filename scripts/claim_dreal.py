@@ -1,17 +1,18 @@
 """Measure DREAL's claim on Haystack: does attention come to matter more, and is nothing lost?
 
-    python scripts/claim_dreal.py            # results/dreal/attention.json, some minutes on one core
+    python scripts/claim_dreal.py       # results/dreal/attention.json, some minutes on one core
 
 The rules below were written down before the first number of the seeds 0 to 2 was seen.
 
-Preset ``textures-v1`` (one frame of 16 px). For each of the seeds 0, 1, 2: 3,000 samples of
-``train``, 15 epochs of the recipe ``tiny`` with squeeze-and-excitation, the critic saying nothing
-(lambda 0, which is plain training to the last bit), a little (0.1) and much (1); gamma 1
-everywhere. Figures are of 2,000 samples of ``test``: accuracy; the attention gain, which is the
-label's probability minus that with one module neutralised, 0 where the picture is not recognised,
-in the mean over pictures and summed over modules; and the correlation of the critic's value with
-the reward, by module. The critic's error is the mean of its last 40 steps against its first 40, as
-training logged it.
+Preset ``textures-v1`` (one frame of 16 px) with contrast from 8 to 14: at its own 20 to 32 the
+plain network of seed 100, the only one tried out, is right in 99.95 of 100 pictures, and at 8 to 14
+in 80. For each of the seeds 0, 1, 2: 3,000 samples of ``train``, 15 epochs of the recipe ``tiny``
+with squeeze-and-excitation, the critic saying nothing (lambda 0, which is plain training to the
+last bit), a little (0.1) and much (1); gamma 1 everywhere. Figures are of 2,000 samples of
+``test``: accuracy; the attention gain, which is the label's probability minus that with one module
+neutralised, 0 where the picture is not recognised, in the mean over pictures and summed over
+modules; and the correlation of the critic's value with the reward, by module. The critic's error is
+the mean of its last 40 steps against its first 40, as training logged it.
 
 The claim holds if, in the mean over seeds, (a) the gain at lambda 1 is at least 1.3 times that of
 plain training with accuracy at most 4 points lower, (b) accuracy at lambda 0.1 is at most 1.5
@@ -26,6 +27,7 @@ import statistics
 import sys
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +35,7 @@ import numpy as np
 import torch
 
 from foveal.cost.torch_counter import count_torch_macs
-from foveal.haystack import HaystackSet, find, sample
+from foveal.haystack import HaystackSet, Preset, find, sample
 from foveal.results import write_result
 from foveal.systems.dreal import protocol, recipe
 from foveal.systems.dreal.model import Network
@@ -41,11 +43,17 @@ from foveal.train import ArrayData, Running, fit
 
 PRESET, SEEDS, WEIGHTS = "textures-v1", (0, 1, 2), (0.0, 0.1, 1.0)
 TRAIN, TEST, EPOCHS, LOGGED = 3_000, 2_000, 15, 40
+CONTRAST = (8.0, 14.0)
+
+
+def task() -> Preset:
+    """Return the preset at the contrast of the claim."""
+    return replace(find(PRESET), contrast=CONTRAST)
 
 
 def train(weight: float, seed: int) -> tuple[Network, dict[str, float]]:
     """Return a trained network, and the critic's error at both ends."""
-    made = sample(find(PRESET), split="train", count=TRAIN, seed=seed)
+    made = sample(task(), split="train", count=TRAIN, seed=seed)
     data = ArrayData({"frames": made.frames, "label": made.labels})
     run = recipe.tiny(options=recipe.CriticOptions(weight=weight), epochs=EPOCHS)
     with tempfile.TemporaryDirectory() as folder:
@@ -94,7 +102,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rows: dict[str, list[dict[str, Any]]] = {f"{weight:g}": [] for weight in WEIGHTS}
     for seed in SEEDS:
-        made = sample(find(PRESET), split="test", count=TEST, seed=seed)
+        made = sample(task(), split="test", count=TEST, seed=seed)
         for weight in WEIGHTS:
             network, ends = train(weight, seed)
             row = {"seed": seed, **judge(network, made), "critic_error": ends}
