@@ -181,7 +181,7 @@ def test_pretrained_names_all_published_backbones_of_a_network_or_none(row, name
         if isinstance(module, ImageBackbone | VideoBackbone) and module.name is not None
     }
     assert recipe.pretrained in (there, {})
-    assert recipe.pretrained or name != "paper"
+    assert recipe.pretrained or name != "paper" or not there  # some papers begin from nothing
 
 
 @SYSTEMS

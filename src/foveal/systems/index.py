@@ -220,6 +220,7 @@ PAPERS: tuple[System, ...] = (
         question="which region?",
         paper="Li and Chen, ECCV 2020, arXiv 2007.06156",
         licence=NO_CODE,
+        status="working",
     ),
 )
 """The eighteen published systems."""
