@@ -1,9 +1,11 @@
 """Torch blocks that more than one system uses; each module's docstring has an example."""
 
 from foveal.layers.augment import Chain, Jitter, MultiScaleCrop, ResizedCrop, gentle, random_box
-from foveal.layers.crop import crop_at, slice_at
+from foveal.layers.crop import crop_at, slice_at, slice_corners
 from foveal.layers.encoder import CPU_ROWS, ImageEncoder
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
+from foveal.layers.policy import RecurrentPolicy, map_state, run_memory, states_of
+from foveal.layers.prefix import PrefixClassifier
 from foveal.layers.temporal_shift import TemporalShift, temporal_shift
 
 __all__ = [
@@ -15,11 +17,17 @@ __all__ = [
     "Jitter",
     "MultiScaleCrop",
     "PixelNorm",
+    "PrefixClassifier",
+    "RecurrentPolicy",
     "ResizedCrop",
     "TemporalShift",
     "crop_at",
     "gentle",
+    "map_state",
     "random_box",
+    "run_memory",
     "slice_at",
+    "slice_corners",
+    "states_of",
     "temporal_shift",
 ]

@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foveal.layers import CPU_ROWS, ImageEncoder
 from foveal.systems.adafocus_v2 import protocol
-from foveal.systems.adafocus_v2.model import CPU_ROWS, ImageEncoder, make_network
+from foveal.systems.adafocus_v2.model import make_network
 
 
 class Counted(nn.Module):
