@@ -3,6 +3,7 @@
 from foveal.layers.augment import Chain, Jitter, MultiScaleCrop, ResizedCrop, gentle, random_box
 from foveal.layers.crop import crop_at, slice_at, slice_corners
 from foveal.layers.encoder import CPU_ROWS, ImageEncoder
+from foveal.layers.interpolate import lattice_corners, resample, windows_of
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 from foveal.layers.policy import RecurrentPolicy, map_state, run_memory, states_of
 from foveal.layers.prefix import PrefixClassifier
@@ -23,11 +24,14 @@ __all__ = [
     "TemporalShift",
     "crop_at",
     "gentle",
+    "lattice_corners",
     "map_state",
     "random_box",
+    "resample",
     "run_memory",
     "slice_at",
     "slice_corners",
     "states_of",
     "temporal_shift",
+    "windows_of",
 ]

@@ -64,7 +64,7 @@ class RecurrentPolicy(nn.Module):
 def states_of(encode: nn.Module, maps: Tensor) -> Tensor:
     """Return the states (B,T,M) of ``maps`` (B,T,G,h,h)."""
     states: Tensor = encode(maps.flatten(0, 1))
-    return states.unflatten(0, maps.shape[:2])
+    return states.reshape(*maps.shape[:2], -1)
 
 
 def run_memory(cell: nn.GRUCell, states: Tensor) -> Tensor:

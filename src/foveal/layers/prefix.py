@@ -70,8 +70,8 @@ class PrefixClassifier(nn.Module):
 
     def best(self, vectors: Tensor) -> Tensor:
         """Return the largest value so far (B,T,F) of what ``vectors`` (B,T,D) are fused to."""
-        fused = self.fuse(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
-        return fused.cummax(dim=1).values
+        fused: Tensor = self.fuse(vectors.flatten(0, 1))
+        return fused.reshape(*vectors.shape[:2], -1).cummax(dim=1).values
 
     def heads(self, best: Tensor, beside: Tensor | None = None) -> Tensor:
         """Return logits (B,T,K) of the last prefixes of ``best`` (B,T',F), beside (B,E)."""
