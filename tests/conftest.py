@@ -10,6 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+
+# How long an example takes says nothing of the code on a busy machine.
+settings.register_profile("foveal", deadline=None)
+settings.load_profile("foveal")
 
 NETWORK_EVENTS = {
     "socket.connect": 1,

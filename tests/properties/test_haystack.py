@@ -13,7 +13,7 @@ presets = st.sampled_from([preset for preset in PRESETS if preset.size <= 64])
 splits = st.sampled_from(["train", "calibration", "test"])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(presets, splits, st.integers(0, 10**6), st.integers(0, 5), st.integers(0, 2**40))
 def test_a_sample_does_not_depend_on_what_is_made_with_it(preset, split, start, index, seed):
     together = sample(preset, split=split, count=6, start=start, seed=seed)
@@ -27,7 +27,7 @@ def test_a_sample_does_not_depend_on_what_is_made_with_it(preset, split, start, 
         assert np.array_equal(together.sound[index], alone.sound[0])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(presets, splits, st.integers(0, 1000), st.integers(0, 1000))
 def test_everything_is_in_range(preset, split, start, seed):
     made = sample(preset, split=split, count=3, start=start, seed=seed)
@@ -43,7 +43,7 @@ def test_everything_is_in_range(preset, split, start, seed):
     assert ((x0 >= 0) & (x0 < x1) & (x1 <= 1) & (y0 >= 0) & (y0 < y1) & (y1 <= 1)).all()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     presets, st.lists(st.tuples(splits, st.integers(0, 50)), min_size=2, max_size=2, unique=True)
 )

@@ -30,7 +30,7 @@ def clip(name: str) -> str:
     return make_clip(path, num_frames=NUM_FRAMES, gop=gop, options={"bf": bf, "sc_threshold": "0"})
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     name=st.sampled_from(NAMES),
     threads=st.sampled_from([1, 2]),

@@ -59,9 +59,7 @@ edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 6), pieces), max_size
 
 
 @pytest.mark.parametrize("name", lists())
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=edits)
 def test_a_changed_list_is_read_or_refused(
     folder: Path, name: str, changes: list[tuple[float, int, bytes]]

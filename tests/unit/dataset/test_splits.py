@@ -35,7 +35,7 @@ def can_be_split(pairs: Sequence[tuple[int, int]]) -> bool:
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(samples, st.integers(0, 5))
 def test_splits_keep_their_promises_or_say_that_they_cannot(
     pairs: list[tuple[int, int]], seed: int
@@ -57,7 +57,7 @@ def test_splits_keep_their_promises_or_say_that_they_cannot(
     assert splits == split_groups(keys(pairs), labels, shares=SHARES, seed=seed)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(samples, st.randoms())
 def test_the_order_of_the_samples_does_not_matter(pairs, random) -> None:
     labels = [label for _, label in pairs]
@@ -71,7 +71,7 @@ def test_the_order_of_the_samples_does_not_matter(pairs, random) -> None:
     assert again == [of[key] for key in keys(pairs)]
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.integers(3, 60), min_size=2, max_size=6), st.integers(0, 3))
 def test_single_files_are_split_evenly_within_every_class(sizes: list[int], seed: int) -> None:
     labels = [label for label, size in enumerate(sizes) for _ in range(size)]
