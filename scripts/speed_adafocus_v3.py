@@ -10,12 +10,12 @@ samples. The network is exported to a bundle with the exit rule (negative entrop
 on 1,000 of ``calibration`` without exceeding half of all cubes, and everything below runs without
 PyTorch, on one thread.
 
-Speed: 256 decoded clips of ``test``, exits on and off in turns, once to warm up and then five times;
-the median of the compute and decide stages. The claim (batch 16): time saved is at least 80 % of
-multiply-accumulates saved, where the ratio of those is between .3 and .6. Beside it stand one clip
-at a time, and end to end: the same clips as MP4 files, wall-clock, decoding included. Both runners,
-exits on, must give the same exits and classes on 500 clips, but for a margin below 0.001. Accuracy
-of both on these 256 clips stands beside the times.
+Speed: 256 decoded clips of ``test``, exits on and off in turns, once to warm up and then five
+times; the median of the compute and decide stages. The claim (batch 16): time saved is at least 80
+% of multiply-accumulates saved, where the ratio of those is between .3 and .6. Beside it stand one
+clip at a time, and end to end: the same clips as MP4 files, wall-clock, decoding included. Both
+runners, exits on, must give the same exits and classes on 500 clips, but for a margin below 0.001.
+Accuracy of both on these 256 clips stands beside the times.
 """
 
 from __future__ import annotations
