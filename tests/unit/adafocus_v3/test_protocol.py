@@ -12,10 +12,13 @@ import pytest
 import torch
 from torch.nn import functional
 
+from foveal.bundle import Bundle
 from foveal.cost.torch_counter import count_torch_macs
 from foveal.engine.executor import Executor, Job
+from foveal.engine.runners import OnnxRunner
 from foveal.engine.torch_runner import TorchRunner
 from foveal.explain.story import read
+from foveal.export import export_bundle
 from foveal.layers import lattice_corners, resample
 from foveal.recipe import StepContext
 from foveal.records import Label, Prediction
@@ -71,8 +74,10 @@ def shapes_of(spec):
     return tuple((1, *t.shape) for t in spec.inputs)
 
 
-def run(network, clips, *, exit_rule=None):
-    executor = Executor(runner_of(network), exit_rule=exit_rule, fetch_threads=0)
+def run(network, clips, *, exit_rule=None, runner=None):
+    """Return the outcome of every clip, in order."""
+    runner = runner_of(network) if runner is None else runner
+    executor = Executor(runner, exit_rule=exit_rule, fetch_threads=0)
     jobs = [
         Job(
             name=str(i),
@@ -415,6 +420,32 @@ def test_cubes_are_drawn_at_their_times(cfg):
     bare = set(shown) - set(looked.indices.flatten().tolist())
     assert bare <= set(protocol.glance_indices(cfg))
     assert not any(shown[index] for index in bare)
+
+
+@pytest.mark.export
+@pytest.mark.parametrize("cfg", [REGION, SLOT], ids=["region", "slot"])
+def test_the_light_run_decides_the_same(cfg, tmp_path):
+    """The contract tests do the same with cubes."""
+    network = network_of(cfg)
+    modules = build(network, cfg)
+    bundle, _ = export_bundle(
+        tmp_path / "tiny.foveal",
+        system="adafocus_v3",
+        config=cfg,
+        modules=modules,
+        specs=protocol.parts(cfg),
+        class_names=[str(k) for k in range(cfg.num_classes)],
+        licence="Apache-2.0",
+    )
+    for name, module in modules.items():
+        inputs = bundle.specs[name].inputs
+        zeros = [torch.zeros(1, *t.shape, dtype=getattr(torch, t.dtype)) for t in inputs]
+        assert bundle.macs(name, {}) == pytest.approx(count_torch_macs(module, *zeros), rel=0.01)
+    clips = clips_of(cfg, 6)
+    light = run(network, clips, runner=OnnxRunner(Bundle.open(bundle.path), threads=1))
+    for one, other in zip(light, run(network, clips), strict=True):
+        assert np.abs(one.answer.probs - other.answer.probs).max() < 1e-4
+        assert one.trace.frame_seconds() == other.trace.frame_seconds()
 
 
 @pytest.mark.parametrize(

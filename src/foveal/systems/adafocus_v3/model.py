@@ -97,7 +97,7 @@ class SlotPolicy(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Return actions (B,M,3) for ``maps`` (B,T,G,h,h)."""
         where = self.places(maps)[:, self.every - 1 :: self.every]
-        times = self.times.to(where.dtype).expand(len(where), -1, -1)
+        times = self.times.to(where.dtype) + torch.zeros_like(where[..., :1])
         return torch.cat([where, times], dim=2)
 
 
