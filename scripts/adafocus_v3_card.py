@@ -58,8 +58,8 @@ def place() -> list[str]:
         "",
         f"By seed, the lattice is ahead of pixels by {ahead['150']} points of localisation "
         f"after 150 steps, by {ahead['600']} after 600. The lattice's network looking elsewhere "
-        f"at the same cost ({macs['two_squares'] / 1e6:.2f} MMACs; the glance {macs['glance'] / 1e6:.2f}): at "
-        f"random {late['random_accuracy']['mean']:.1%} right, in the centre "
+        f"at the same cost ({macs['two_squares'] / 1e6:.2f} MMACs; the glance "
+        f"{macs['glance'] / 1e6:.2f}): at random {late['random_accuracy']['mean']:.1%} right, in the centre "
         f"{late['centre_accuracy']['mean']:.1%}, on the object "
         f"{late['object_accuracy']['mean']:.1%}, not at all {late['glance_accuracy']['mean']:.1%}.",
         "",
@@ -85,7 +85,8 @@ def rare() -> list[str]:
         f"A cube is on the object in {_each([r['cubes_on_the_object'] for r in rows])} (by seed; "
         f"by chance a frame has it in 25%). Two cubes cost {macs['two_cubes'] / 1e6:.2f} MMACs, "
         f"the spread frames {macs['spread_frames'] / 1e6:.2f}, the glance "
-        f"{macs['glance'] / 1e6:.2f}. Along the exit curve accuracy falls by at most {curves} as cost rises.",
+        f"{macs['glance'] / 1e6:.2f}. Along the exit curve accuracy falls by at most {curves} as "
+        "cost rises.",
         "",
     ]
 
