@@ -22,8 +22,8 @@ On the clock:
   clips, looks, trace and bill are on the clock too.
 - ``onnx``: the same with ONNX Runtime, from an exported bundle whose parts are loaded.
 
-Batches, turns, rounds and ratios are as in ``official_adafocus_v2.py``. The claim: no median above
-1 for any of our ways at either batch size.
+Batches, turns, rounds and ratios are those of ``official_ways.py``. The claim: no median above 1
+for any of our ways at either batch size.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ def place() -> list[str]:
         f"By seed, the lattice is ahead of pixels by {ahead['150']} points of localisation "
         f"after 150 steps, by {ahead['600']} after 600. The lattice's network looking elsewhere "
         f"at the same cost ({macs['two_squares'] / 1e6:.2f} MMACs; the glance "
-        f"{macs['glance'] / 1e6:.2f}): at random {late['random_accuracy']['mean']:.1%} right, in the centre "
-        f"{late['centre_accuracy']['mean']:.1%}, on the object "
+        f"{macs['glance'] / 1e6:.2f}): at random {late['random_accuracy']['mean']:.1%} right, "
+        f"in the centre {late['centre_accuracy']['mean']:.1%}, on the object "
         f"{late['object_accuracy']['mean']:.1%}, not at all {late['glance_accuracy']['mean']:.1%}.",
         "",
     ]
