@@ -71,11 +71,13 @@ def unit(count: int, stream: int) -> Array:
     return (x ^ (x >> np.uint64(15))) / 2.0**32
 
 
-def golden_weights(network: nn.Module) -> dict[str, Tensor]:
+def golden_weights(network: nn.Module, *, glance_gain: float = 2**0.5) -> dict[str, Tensor]:
     """Return the state of an official ``network`` as the golden rule fills it.
 
-    As in the golden files, weights of the glance, whose activations are cut at 6, are drawn
-    wider by a factor of the square root of 2.
+    Args:
+        network: of the official code.
+        glance_gain: of the weights of the glance, whose activations are cut at 6. As in the golden
+            files, unless said otherwise.
     """
     state = {}
     stream = FIRST_STREAM
@@ -85,7 +87,7 @@ def golden_weights(network: nn.Module) -> dict[str, Tensor]:
             continue
         drawn = torch.from_numpy(unit(tensor.numel(), stream)).reshape(tensor.shape)
         if tensor.ndim > 1:
-            gain = 2**0.5 if name.startswith("global_CNN.") else 1.0
+            gain = glance_gain if name.startswith("global_CNN.") else 1.0
             values = gain * (3 / tensor[0].numel()) ** 0.5 * (2 * drawn - 1)
         elif name.endswith("running_var"):
             values = 0.6 + 0.8 * drawn
