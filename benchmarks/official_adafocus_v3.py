@@ -7,9 +7,10 @@ repository, and none of its files is changed. Its encoders start without the dow
 
 Both networks hold the weights of the golden rule: the official state in its own order, mapped to
 ours by ``weights.py``. Only the glance's are not drawn wider, as in the golden files they are: at
-this depth that makes rounding alone larger than what an export may differ from its module by. The offline variant as released for ActivityNet: MobileNetV2 and ResNet-50,
-16 glances and 16 regions of 48 frames of 224 px, regions scaled to 128 px, zeros beyond the border,
-200 classes. Before anything is timed, the logits of all ways are compared on the same clips.
+this depth that makes rounding alone larger than what an export may differ from its module by. The
+offline variant as released for ActivityNet: MobileNetV2 and ResNet-50, 16 glances and 16 regions of
+48 frames of 224 px, regions scaled to 128 px, zeros beyond the border, 200 classes. Before anything
+is timed, the logits of all ways are compared on the same clips.
 
 On the clock:
 

@@ -7,16 +7,17 @@ The rules below were written down before the first number was seen.
 
 weizmann: the three splits of ``scripts/train_by_command.py`` and its runs of ``baselines``,
 ``ocsampler`` and ``adafocus_v2`` (recipe ``small``, split i under seed i; trained if they are not
-there); ``gfnet`` and ``adafocus_v3`` joined them later, under the same rules. Calibrated on the clips for validation
-(one person, 10 clips: few, and the command says so), judged on the test clips (two people, 20
-clips).
+there); ``gfnet`` and ``adafocus_v3`` joined them later, under the same rules. Calibrated on the
+clips for validation (one person, 10 clips: few, and the command says so), judged on the test clips
+(two people, 20 clips).
 
 salient-frames-v1, fine-object-8-v1: Haystack files, 2,000 to learn from, 300 to calibrate on and
 200 to test, drawn with the seed of the run: 0, 1, 2. ``ocsampler`` on the first, ``adafocus_v2`` on
 the second, ``baselines`` on both; recipe ``tiny``, at the preset's number of frames and size, 600
 steps of 24 for ``adafocus_v2`` and the baselines, ``ocsampler`` as its recipe has it. The second is
 the picture of the family of ``adafocus_v2``: ``adafocus_v3`` (600 steps) and ``gfnet`` (its recipe
-for clips) joined it later, and all four were judged again in one sitting. All is trained by ``foveal train LIST.csv`` and calibrated by ``foveal calibrate``.
+for clips) joined it later, and all four were judged again in one sitting. All is trained by
+``foveal train LIST.csv`` and calibrated by ``foveal calibrate``.
 
 On the test clips, a clip at a time, with one thread:
 
