@@ -121,13 +121,21 @@ def official() -> list[str]:
         cells = " | ".join(_ratio(rows[name]) for rows in (one, four))
         lines.append(f"| {words} | {cells} |")
     far = max(found["largest_difference"].values())
+    slower = [
+        f"{words}, {clips}"
+        for name, words in WAYS.items()
+        for clips, rows in (("one clip", one), ("four clips", four))
+        if rows[name]["time_of_official"] > 1
+    ]
+    verdict = f"slower than official: {'; '.join(slower)}" if slower else "none is slower"
     return [
         *lines,
         "",
         "Paper size, golden weights in both, decoded clips, one thread; the official clips are "
         f"normalised beforehand. The logits of all ways are within {far:.0e} of their spread. "
         f"Other work shared the machine (load average {found['load_average_before'][0]:.1f} to "
-        f"{found['load_average_after'][0]:.1f}).",
+        f"{found['load_average_after'][0]:.1f}). The rule was that none is "
+        f"slower; {verdict}.",
     ]
 
 
