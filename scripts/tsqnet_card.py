@@ -32,8 +32,8 @@ def figures() -> str:
     """Return the section of the card that holds figures, as Markdown."""
     found = measured("tsqnet/queries")
     lines = [
-        "| 3 of 16 frames, 2 to 4 show the class, 1 to 3 another one as clearly; three seeds | right "
-        "| of the frames kept show the class |",
+        "| 3 of 16 frames, 2 to 4 show the class, 1 to 3 another one as clearly; three seeds "
+        "| right | of the frames kept show the class |",
         "|---|---|---|",
     ]
     for part, names in (("ways", WAYS), ("queries", QUERIES)):
