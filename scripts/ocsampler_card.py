@@ -72,7 +72,8 @@ def by_video() -> list[str]:
     for row in told["over_seeds"]:
         lines.append(
             f"| at the cost of {row['frames']} frames | {row['accuracy']:.1%} | "
-            f"{row['kmacs']:,.0f} of {row['budget_kmacs']:,.0f} | {row['fixed']:.1%} | {row['uniform']:.1%} |"
+            f"{row['kmacs']:,.0f} of {row['budget_kmacs']:,.0f} | {row['fixed']:.1%} | "
+            f"{row['uniform']:.1%} |"
         )
     kept = "Every budget was kept" if told["budgets_held"] else "Not every budget was kept"
     return [
