@@ -27,7 +27,7 @@ from foveal.systems.confidence_distillation.protocol import (
     Config,
 )
 
-Stride: TypeAlias = int | tuple[int, int, int]
+Sizes: TypeAlias = int | tuple[int, int, int]
 
 MEAN = (0.4345, 0.4051, 0.3775)
 """Of RGB in [0, 1] over Kinetics."""
@@ -52,9 +52,10 @@ TEACHER_LAYERS = {
 }
 STUDENT_LAYERS = {
     "small": ((3, 8, 16, 32), (HALF, HALF, HALF)),
-    "tiny": ((3, 4, 8), (HALF, DOWN)),
+    "tiny": ((3, 8, 16), (HALF, HALF)),
 }
-"""Channels and strides where the networks are a few convolutions."""
+"""Channels and strides where the networks are a few convolutions; those of the student see each
+frame alone."""
 
 
 class Output(NamedTuple):
@@ -192,7 +193,9 @@ class Student(nn.Module):
             self.backbone = shufflenet_v2_3d(num_frames=cfg.student_frames)
         else:
             channels, strides = STUDENT_LAYERS[cfg.networks]
-            self.backbone = conv3d_stack(channels, strides=strides, num_frames=cfg.student_frames)
+            self.backbone = conv3d_stack(
+                channels, strides=strides, num_frames=cfg.student_frames, reach=1
+            )
         self.norm = self.backbone.pixel_norm()
         features = self.backbone.num_features
         self.head = nn.Linear(features, cfg.num_classes)
@@ -247,29 +250,36 @@ def _logs(probs: Tensor) -> Tensor:
 
 
 def conv_norm(
-    before: int, after: int, size: int = 3, *, stride: Stride = 1, groups: int = 1
+    before: int, after: int, size: Sizes = 3, *, stride: Sizes = 1, groups: int = 1
 ) -> nn.Sequential:
     """Return a convolution over space and time and its normalisation; sizes round up."""
-    conv = nn.Conv3d(before, after, size, stride, size // 2, groups=groups, bias=False)
+    across = (size, size, size) if isinstance(size, int) else size
+    padding = (across[0] // 2, across[1] // 2, across[2] // 2)
+    conv = nn.Conv3d(before, after, across, stride, padding, groups=groups, bias=False)
     return nn.Sequential(conv, nn.BatchNorm3d(after))
 
 
 def conv3d_stack(
-    channels: Sequence[int], *, strides: Sequence[tuple[int, int, int]], num_frames: int
+    channels: Sequence[int],
+    *,
+    strides: Sequence[tuple[int, int, int]],
+    num_frames: int,
+    reach: int = 3,
 ) -> VideoBackbone:
-    """Return layers of 3x3x3 convolution, batch normalisation and ReLU.
+    """Return layers of 3x3 convolution over some frames, batch normalisation and ReLU.
 
     Args:
         channels: of the frames, then of every layer.
         strides: in time, height and width, of every layer.
         num_frames: T.
+        reach: frames that a convolution sees at once, odd.
 
     >>> net = conv3d_stack((3, 8, 16), strides=((1, 2, 2), (2, 2, 2)), num_frames=4)
     >>> net.features(torch.zeros(2, 4, 3, 16, 16)).shape
     torch.Size([2, 16, 2, 4, 4])
     """
     layers = [
-        nn.Sequential(conv_norm(before, after, stride=stride), nn.ReLU(inplace=True))
+        nn.Sequential(conv_norm(before, after, (reach, 3, 3), stride=stride), nn.ReLU(inplace=True))
         for before, after, stride in zip(channels[:-1], channels[1:], strides, strict=True)
     ]
     return VideoBackbone(
