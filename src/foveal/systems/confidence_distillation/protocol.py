@@ -18,6 +18,7 @@ from foveal.sampling.choose import USUAL_FPS, top_k_in_order
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint, ladder
 from foveal.sampling.protocol import Steps, answer, call_rows, look, note, plan
+from foveal.sampling.salient import evenly
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, Step, TensorSpec
 
 STUDENT = "student"
@@ -225,8 +226,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     clips = clip_times(cfg, clip)
     yield from plan(t for times in clips for t in times)
     if cfg.mode == "uniform":
-        chosen = (np.arange(cfg.num_chosen) * 2 + 1) * len(clips) // (2 * cfg.num_chosen)
-        taught = yield from teach(cfg, clips, chosen)
+        taught = yield from teach(cfg, clips, evenly(len(clips), cfg.num_chosen))
         yield from answer(taught.mean(axis=0))
         return
 
