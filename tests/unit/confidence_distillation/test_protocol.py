@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from foveal.cost.torch_counter import count_torch_macs
+from foveal.explain.story import read
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.confidence_distillation import protocol
-from foveal.systems.confidence_distillation.protocol import STUDENT, TEACHER, Config
+from foveal.systems.confidence_distillation.model import make_network
+from foveal.systems.confidence_distillation.protocol import STUDENT, TEACHER
 from foveal.types import Canvas, ClipInfo
 from tests.unit.confidence_distillation.made import calls, network, noted, run, sources, videos
 
@@ -114,6 +118,18 @@ def test_the_clips_of_highest_confidence_go_to_the_teacher(net, made):
         kept = np.array(detail["chosen"]).reshape(CFG.num_chosen, each) // each
         assert sorted(kept[:, 0]) == sorted(np.argsort(-trust[i])[: CFG.num_chosen])
         assert np.array_equal(kept[:, 0], kept[:, -1])
+
+
+def test_a_page_shows_confidence_over_time_and_what_the_teacher_saw(net, made):
+    (outcome,) = run(net, CFG, sources(made[:1]))
+    story = read(SimpleNamespace(clip=outcome.clip, trace=outcome.trace))
+    (scores,) = story.scores
+    assert scores.seconds == tuple(np.arange(0, 48, 2) / 8)
+    chosen = {frame.seconds for frame in story.frames if frame.chosen}
+    closely = {frame.seconds for frame in story.frames if frame.focused}
+    assert chosen == {t for t in closely if round(8 * t) % 2 == 0}
+    assert len(closely) == CFG.num_chosen * CFG.clip_frames
+    assert "4 for the teacher" in story.remarks[0]
 
 
 def test_frames_of_other_clips_are_never_fetched_for_the_teacher(net, made):
@@ -264,8 +280,15 @@ def test_an_exit_on_the_systems_own_confidence_needs_one():
         rule.holds(0, np.array([0.4, 0.6]))
 
 
-def test_the_papers_parts_cost_what_the_card_says():
-    cfg = protocol.paper()
-    assert isinstance(cfg, Config)
-    assert cfg.student_frames == 8
-    assert (cfg.student_view.height, cfg.canvas.height) == (56, 112)
+def test_the_papers_student_sees_half_the_frames_at_half_the_size():
+    student, teacher = protocol.parts(protocol.paper())
+    assert student.inputs[0].shape == (8, 3, 56, 56)
+    assert teacher.inputs[0].shape == (16, 3, 112, 112)
+    with torch.device("meta"):
+        net = make_network(protocol.paper()).eval()
+        macs = [
+            count_torch_macs(module, torch.zeros(1, *spec.inputs[0].shape, dtype=torch.uint8))
+            for module, spec in ((net.student, student), (net.teacher, teacher))
+        ]
+    assert macs[0] < 0.2 * macs[1]  # else nothing is saved at moderate K
+    assert macs == [26_476_952, 9_567_102_976]
