@@ -1,23 +1,25 @@
 """Measure confidence distillation's claim: a few clips that the student trusts against all of them.
 
-    python scripts/claim_confidence_distillation.py     # all seeds, about a quarter of an hour
+    python scripts/claim_confidence_distillation.py     # all seeds, some minutes on one core
 
 The rules below were written down before the first number of the seeds 0 to 2 was seen.
 
 Task: Haystack preset ``informative-clips-v1``: 12 clips of 4 frames of 16 px, 1 to 10 of which
-show the pattern that tells one of 10 classes; chance is 10 %. Its contrast is from 18 to 36 here:
-at its own 30 to 60 the dense teacher of seed 100, the only one tried out, is right on 99 of 100
-videos. ``misleading-clips-v1`` at the same contrast: 3 to 6 clips show it, 1 to 3 another class.
-Control: the first task with the pattern in every clip, for the networks trained on it.
+show the pattern that tells one of 10 classes; chance is 10 %. Control: the same with the pattern in
+every clip. Shift: 3 to 6 clips show it and 1 to 3 that of another class, fainter, as in
+``misleading-clips-v1`` but with the patterns of the first task; nothing like it is in the training
+videos.
 
-Splits: seed s trains on samples 0 to 1499 of the split ``train`` drawn with seed s (0 to 799 of
-the misleading task), and is judged on samples 0 to 999 of ``test`` drawn with seed s. Exits are
-solved on samples 0 to 499 of ``calibration`` drawn with seed s. Nothing is tuned on ``test``.
+Splits: seed s trains on samples 0 to 899 of the split ``train`` of the first task drawn with seed
+s, and is judged on samples 0 to 999 of ``test`` drawn with seed s. Exits are solved on samples 0 to
+499 of ``calibration`` drawn with seed s. Nothing is tuned on ``test``.
 
-System: ``tiny()`` of ``foveal.systems.confidence_distillation`` by its recipe ``tiny(epochs=12)``:
+System: ``tiny()`` of ``foveal.systems.confidence_distillation`` by its recipe ``tiny(epochs=4)``:
 a teacher, two teachers of half of the videos each, a student taught by the one that never saw a
 video. Mode ``topk`` with 3 and 5 clips, and the cascade at 4 clips whose tau lets the student
-answer a third of the calibration videos alone.
+answer a third of the calibration videos alone. Training is short on purpose: after 25 epochs on
+2,000 videos the dense teacher of seed 100, the only one tried out, is right on 99 of 100 videos,
+and nothing can be told apart; after these 4 on 95.
 
 Baselines, all through the same executor: ``dense-teacher`` and ``dense-student`` take the plain
 mean over all clips; ``random-K`` and ``uniform-K`` are the mean of the teacher on clips that
@@ -42,8 +44,11 @@ The claim holds if on every one of the seeds 0, 1 and 2
 (d) with 3 clips it is above random and uniform clips that cost at least as much.
 
 Reported beside it, and not part of the claim: the cascade; the control, where 3 clips chosen and 3
-random ones should differ by less than a point (line 10); the misleading task, where the confidence
-should choose better than the student's largest probability (pitfall 1).
+random ones should differ by less than a point (line 10); the shift, where the confidence should
+choose better than the student's largest probability (pitfall 1).
+
+History: first written for 1,500 videos of contrast 18 to 36 and 12 epochs. Before any number of the
+seeds 0 to 2 it was made as short as the machine allowed, which many share.
 """
 
 from __future__ import annotations
@@ -67,7 +72,7 @@ from foveal.bundle import MacTable
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.torch_runner import TorchRunner
 from foveal.export.bundle import export_parts
-from foveal.haystack import HaystackSet, Preset, find, sample
+from foveal.haystack import HaystackSet, Preset, Split, find, sample
 from foveal.records import Failure
 from foveal.results import write_result
 from foveal.sampling.choose import top_k_in_order
@@ -82,9 +87,8 @@ from foveal.types import Array, ClipInfo
 from foveal.video import ArraySource
 
 SEEDS, CALIBRATION_SEED = (0, 1, 2), 100
-CONTRAST = (18.0, 36.0)
-EPOCHS = 12
-TRAIN, TRAIN_MISLED, TEST, CALIBRATION = 1_500, 800, 1_000, 500
+EPOCHS = 4
+TRAIN, TEST, CALIBRATION = 900, 1_000, 500
 FEW, MORE, CASCADE = 3, 5, 4
 ALONE = 1 / 3
 
@@ -94,11 +98,12 @@ MacTables = Mapping[str, MacTable]
 
 def tasks() -> dict[str, Preset]:
     """Return the three tasks."""
-    informative = replace(find("informative-clips-v1"), contrast=CONTRAST)
+    informative = find("informative-clips-v1")
+    misled = {"evidence": (3, 6), "distractors": (1, 3), "distractor_contrast": 0.6}
     return {
         "informative": informative,
         "control": replace(informative, evidence=None),
-        "misleading": replace(find("misleading-clips-v1"), contrast=CONTRAST),
+        "shift": replace(informative, **misled),  # type: ignore[arg-type]
     }
 
 
@@ -318,35 +323,32 @@ def tau_of(seen: Scanned) -> float:
 # --- one seed ------------------------------------------------------------------------------------
 
 
-def measure(seed: int, macs: MacTables, *, split: str) -> dict[str, Any]:
+def measure(seed: int, macs: MacTables, *, split: Split) -> dict[str, Any]:
     """Train and judge under ``seed``; return every figure."""
     cfg, told = protocol.tiny(), tasks()
     specs = {spec.name: spec for spec in protocol.parts(cfg)}
     equal = {count: equal_count(macs, cfg, count) for count in (FEW, MORE)}
+    network = train(told["informative"], seed=seed, count=TRAIN)
+    runner = TorchRunner(build(network, cfg), specs, macs)
     found: dict[str, Any] = {}
-    for trained_on, count, judged in (
-        ("informative", TRAIN, ("informative", "control")),
-        ("misleading", TRAIN_MISLED, ("misleading",)),
-    ):
-        network = train(told[trained_on], seed=seed, count=count)
-        runner = TorchRunner(build(network, cfg), specs, macs)
-        for name in judged:
-            made = sample(told[name], split=split, count=TEST, seed=seed)  # type: ignore[arg-type]
-            seen = scanned(network, made)
-            true = true_class(seen, made)
-            known = {str(i): row for i, row in enumerate(true)}
-            counts = (FEW, MORE) if name == "informative" else (FEW,)
-            compared = ways(cfg, seed=seed, known=known, equal=equal, counts=counts)
-            scores = {way: score(run(runner, steps, made), made) for way, steps in compared.items()}
-            if name == "informative":
-                held = sample(told[name], split="calibration", count=CALIBRATION, seed=seed)
-                steps = partial(protocol.steps, replace(cfg, num_chosen=CASCADE), {})
-                tau = tau_of(scanned(network, held))
-                scores["cascade"] = score(run(runner, steps, made, tau=tau), made)
-                scores["chosen-4"] = score(run(runner, steps, made), made)
-            rounded = {w: {k: round(v, 4) for k, v in asdict(s).items()} for w, s in scores.items()}
-            found[name] = {"ways": rounded, "confidence": knows(seen, made)}
-            print(seed, name, found[name], file=sys.stderr, flush=True)
+    for name, preset in told.items():
+        made = sample(preset, split=split, count=TEST, seed=seed)
+        seen = scanned(network, made)
+        known = {str(i): row for i, row in enumerate(true_class(seen, made))}
+        counts = (FEW, MORE) if name == "informative" else (FEW,)
+        compared = ways(cfg, seed=seed, known=known, equal=equal, counts=counts)
+        scores = {way: score(run(runner, steps, made), made) for way, steps in compared.items()}
+        if name == "informative":
+            held = sample(preset, split="calibration", count=CALIBRATION, seed=seed)
+            steps = partial(protocol.steps, replace(cfg, num_chosen=CASCADE), {})
+            tau = tau_of(scanned(network, held))
+            scores["cascade"] = score(run(runner, steps, made, tau=tau), made)
+            scores[f"chosen-{CASCADE}"] = score(run(runner, steps, made), made)
+        rounded = {w: {k: round(v, 4) for k, v in asdict(s).items()} for w, s in scores.items()}
+        found[name] = {"ways": rounded}
+        if name != "control":
+            found[name]["confidence"] = knows(seen, made)
+        print(seed, name, found[name], file=sys.stderr, flush=True)
     return found
 
 
@@ -407,8 +409,8 @@ def write(runs: Sequence[Mapping[str, Any]], macs: MacTables, out: str) -> None:
         measured={
             "macs": {part: table_[()] for part, table_ in macs.items()},
             **{
-                task: {kind: table(runs, task, kind) for kind in ("ways", "confidence")}
-                for task in runs[0]
+                task: {kind: table(runs, task, kind) for kind in found}
+                for task, found in runs[0].items()
             },
             "holds_by_seed": kept,
         },

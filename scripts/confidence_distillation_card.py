@@ -61,7 +61,7 @@ def figures() -> str:
 
 def others(told: Mapping[str, Any]) -> list[str]:
     """Return what was measured beside the claim."""
-    control, misled = (told[name]["ways"] for name in ("control", "misleading"))
+    control, misled = (told[name]["ways"] for name in ("control", "shift"))
     gains = [
         f"{100 * (a - b):+.1f}"
         for a, b in zip(
@@ -74,14 +74,14 @@ def others(told: Mapping[str, Any]) -> list[str]:
         f"Where every clip is informative, 3 chosen clips gain {', '.join(gains)} points over 3 "
         f"random ones, which are right on {control['random-3']['accuracy']['mean']:.1%}.",
         "",
-        "Where some clips show another class: dense teacher "
+        "Where some clips show another class, as none did in training: dense teacher "
         f"{misled['dense-teacher']['accuracy']['mean']:.1%}, 3 clips by confidence "
         f"{misled['chosen-3']['accuracy']['mean']:.1%} "
         f"({by_seed(misled['chosen-3']['accuracy'])}), by the student's largest probability "
         f"{misled['max-3']['accuracy']['mean']:.1%} ({by_seed(misled['max-3']['accuracy'])}), at "
         f"random {misled['random-3']['accuracy']['mean']:.1%}, by an oracle "
         f"{misled['oracle-3']['accuracy']['mean']:.1%}. "
-        + knowledge("There", told["misleading"]["confidence"]),
+        + knowledge("There", told["shift"]["confidence"]),
     ]
 
 

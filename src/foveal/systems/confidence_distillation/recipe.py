@@ -392,7 +392,7 @@ def tiny(
     cfg = protocol.tiny() if cfg is None else cfg
     adam = Optimizer(kind="adam", lr=2e-3)
     stages = _stages(
-        cfg, adam, adam, options=options, noise=noise, batch_size=32, teacher=epochs, student=epochs
+        cfg, adam, adam, options=options, noise=noise, batch_size=16, teacher=epochs, student=epochs
     )
     return _recipe("tiny", cfg, stages, cfg.canvas, None)
 
