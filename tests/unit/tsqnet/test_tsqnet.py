@@ -13,7 +13,7 @@ from foveal.cost.torch_counter import count_torch_macs
 from foveal.recipe import StepContext
 from foveal.sampling.salient import kept_by
 from foveal.systems.tsqnet import protocol, recipe
-from foveal.systems.tsqnet.model import Network, QueryLayer, Words, ask, build
+from foveal.systems.tsqnet.model import Network, QueryLayer, Words, ask, build, words_of
 from foveal.types import Features
 
 VISUAL = protocol.features(
@@ -286,3 +286,17 @@ def test_cost_of_the_papers_networks_adds_up() -> None:
     assert whole - previews == pytest.approx(asking, rel=0.01)
     assert previews == pytest.approx(16 * (0.082e9 + 0.107e9), rel=0.05)
     assert recogniser == pytest.approx(4.1e9, rel=0.01)
+
+
+def test_words_of_names_fill_the_textual_branch() -> None:
+    def encode(texts):
+        rng = np.random.default_rng(0)
+        table = {text: rng.normal(size=16) for text in sorted(set(texts))}
+        return np.stack([table[text] for text in texts])
+
+    names = ["HighJump", "run", "walk", "sit", "high_jump"]
+    words = words_of(names, [f"object {i}" for i in range(12)], encode=encode)
+    assert torch.equal(words.classes[0], words.classes[4])
+    network = Network(TEXTUAL, words=words)
+    assert torch.equal(network.sampler.textual.class_words, words.classes)
+    assert torch.equal(network.sampler.textual.object_words, words.objects)

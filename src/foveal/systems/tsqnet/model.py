@@ -6,12 +6,14 @@ features, d width of queries, O objects, W width of a word's vector, C classes, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from foveal.backbones import frame_recogniser, preview_encoder
+from foveal.backbones.text import Encode, name_vectors
 from foveal.layers import (
     FrameClassifier,
     SelfAttention,
@@ -45,6 +47,21 @@ def arbitrary_words(cfg: Config) -> Words:
     drawn = torch.randn(cfg.num_classes + cfg.num_objects, cfg.word_width, generator=generator)
     drawn = nn.functional.normalize(drawn, dim=1)
     return Words(classes=drawn[: cfg.num_classes], objects=drawn[cfg.num_classes :])
+
+
+def words_of(class_names: Sequence[str], object_names: Sequence[str], *, encode: Encode) -> Words:
+    """Return vectors of length 1 for the names of classes and of objects.
+
+    Args:
+        class_names: in the order of the labels; ``BaseballPitch`` is read as two words.
+        object_names: in the order of the object network's answers, e.g. the tagger's.
+        encode: e.g. :func:`foveal.backbones.text.sentence_encoder`'s, of the extra ``text``.
+
+    Raises:
+        TextError: a name cannot be encoded.
+    """
+    tensors = torch.from_numpy(name_vectors([*class_names, *object_names], encode=encode))
+    return Words(classes=tensors[: len(class_names)], objects=tensors[len(class_names) :])
 
 
 class Asked(NamedTuple):

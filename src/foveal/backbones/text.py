@@ -1,0 +1,96 @@
+"""Names to vectors by a sentence encoder, which the extra ``text`` brings.
+
+Letters: N names, W width of a vector.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from foveal.types import Array, FovealError
+
+MODEL = "sentence-transformers/all-MiniLM-L6-v2"
+"""Apache-2.0; 384 numbers a name."""
+
+Encode: TypeAlias = Callable[[list[str]], Array]
+"""Texts to vectors (N,W), of any length."""
+
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+class TextError(FovealError):
+    """No sentence encoder, or names it cannot take."""
+
+    kind = "text"
+
+
+def spelled(name: str) -> str:
+    """Return a class name as words: lower case, no underscores, humps apart.
+
+    >>> [spelled(name) for name in ("BaseballPitch", "ride_a-bike", "TVShow", "beam")]
+    ['baseball pitch', 'ride a bike', 'tv show', 'beam']
+    """
+    return " ".join(re.split(r"[\W_]+", _HUMP.sub(" ", name).strip())).lower().strip()
+
+
+def name_vectors(names: Sequence[str], *, encode: Encode) -> Array:
+    """Return a vector of length 1 for every name, float32 (N,W).
+
+    Args:
+        names: of classes or objects.
+        encode: e.g. what :func:`sentence_encoder` returns.
+
+    Raises:
+        TextError: a name has no letter or digit, or the encoder gives no finite vector for it.
+    """
+    texts = [spelled(name) for name in names]
+    empty = [name for name, text in zip(names, texts, strict=True) if not text]
+    if empty or not texts:
+        raise TextError(
+            f"the name {empty[0]!r} has no word in it" if empty else "there is no name",
+            hint="give names a sentence encoder can read",
+        )
+    vectors = np.asarray(encode(texts), np.float64)
+    if vectors.ndim != 2 or len(vectors) != len(texts):
+        raise TextError(
+            f"the encoder gave {vectors.shape} for {len(texts)} names",
+            hint="it must give one vector for each",
+        )
+    lengths = np.linalg.norm(vectors, axis=1)
+    bad = ~np.isfinite(lengths) | (lengths == 0)
+    if bad.any():
+        name = names[int(np.argmax(bad))]
+        raise TextError(f"the encoder knows nothing of {name!r}", hint="give another encoder")
+    return np.asarray(vectors / lengths[:, None], np.float32)
+
+
+def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
+    """Return a sentence encoder on the CPU.
+
+    Args:
+        model: a name on the Hugging Face hub, which is downloaded once, or a folder.
+
+    Raises:
+        TextError: the extra is missing, or there is no such model.
+    """
+    try:
+        from sentence_transformers import SentenceTransformer
+    except ModuleNotFoundError as error:
+        raise TextError(
+            f"vectors of names need the package {error.name}",
+            hint="pip install 'foveal[text]'",
+        ) from error
+    try:
+        encoder: Any = SentenceTransformer(os.fspath(model), device="cpu")
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise TextError(
+            f"{os.fspath(model)}: no sentence encoder ({reason})",
+            hint="give a model of sentence-transformers, by name or as a folder",
+        ) from error
+    return lambda texts: np.asarray(encoder.encode(texts, show_progress_bar=False))

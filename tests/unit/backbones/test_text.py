@@ -1,0 +1,78 @@
+"""Names to vectors: how they are spelled, scaled, and what is said where it cannot be done."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foveal.backbones.text import TextError, name_vectors, sentence_encoder
+
+
+def letters(texts: list[str]) -> np.ndarray:
+    """Count letters: an encoder that needs nothing."""
+    return np.array([[text.count(c) for c in "abcdefghijklmnopqrstuvwxyz "] for text in texts])
+
+
+def test_vectors_have_length_one_and_follow_the_spelled_name() -> None:
+    vectors = name_vectors(["TennisServe", "tennis_serve", "jump"], encode=letters)
+    assert vectors.dtype == np.float32
+    assert np.allclose(np.linalg.norm(vectors, axis=1), 1)
+    assert np.array_equal(vectors[0], vectors[1])
+    assert not np.allclose(vectors[0], vectors[2])
+
+
+@pytest.mark.parametrize(
+    ("names", "encode", "words"),
+    [
+        (["run", "__"], letters, "'__' has no word"),
+        ([], letters, "no name"),
+        (["run"], lambda texts: np.zeros((1, 4)), "nothing of 'run'"),
+        (["run"], lambda texts: np.full((1, 4), np.nan), "nothing of 'run'"),
+        (["run", "walk"], lambda texts: np.ones((1, 4)), "for 2 names"),
+    ],
+)
+def test_what_cannot_be_encoded_is_named(names, encode, words) -> None:
+    with pytest.raises(TextError, match=words):
+        name_vectors(names, encode=encode)
+
+
+def test_a_missing_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sentence_transformers", None)
+    with pytest.raises(TextError, match="sentence_transformers") as caught:
+        sentence_encoder()
+    assert "foveal[text]" in str(caught.value.hint)
+
+
+def test_a_model_that_is_none_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def refuse(place: str, device: str) -> None:
+        raise OSError(f"{place} holds no model\nand more")
+
+    fake = types.ModuleType("sentence_transformers")
+    fake.SentenceTransformer = refuse
+    monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    with pytest.raises(TextError, match="holds no model") as caught:
+        sentence_encoder(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_encoder_is_asked_for_all_names_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    class Fake:
+        def __init__(self, place: str, device: str) -> None:
+            asked.append((place, device))
+
+        def encode(self, texts: list[str], *, show_progress_bar: bool) -> np.ndarray:
+            asked.append(texts)
+            return letters(texts)
+
+    fake = types.ModuleType("sentence_transformers")
+    fake.SentenceTransformer = Fake
+    monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    vectors = name_vectors(["HighJump", "run"], encode=sentence_encoder("a/model"))
+    assert asked == [("a/model", "cpu"), ["high jump", "run"]]
+    assert vectors.shape == (2, 27)
