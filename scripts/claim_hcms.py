@@ -6,8 +6,10 @@ The rules below were written down before the first number of the seeds 0 to 2 wa
     python scripts/claim_hcms.py --seeds 100   # prints, writes nothing
 
 Task: the preset ``modalities-v1``, 10 classes, of which sound tells 4, a picture 3 and motion 3;
-pixels and sound, not features. For each of the seeds 0, 1, 2: the recipe ``tiny`` (usage 0.3 and
-0.2, lambda 2) on 4,000 samples of ``train``; figures are of 2,000 of ``test``.
+pixels and sound, not features. For each of the seeds 0, 1, 2: the recipe ``tiny`` with usage 0.25
+and 0.15, lambda 2 and 300, 200 and 1,100 steps, on 4,000 samples of ``train``; figures are of 2,000
+of ``test``. Usage and steps were chosen with seed 100: at the recipe's own (0.3 and 0.2, 550 steps)
+it was 0.2 points below always-on at 27 % of its cost, at these 0.3 points above that at 23 %.
 
 Beside it, on the same trained senses (which stand still after the first stage of the recipe):
 ``always on`` has learnt with open gates for as many steps as HCMS in both its stages; ``sound
@@ -69,6 +71,8 @@ from foveal.video import ArraySource
 OUT = Path("results/hcms/modalities.json")
 SEEDS = (0, 1, 2)
 TASK = find("modalities-v1")
+OPTIONS = recipe.GateOptions(usage=(0.25, 0.15))
+STEPS = (300, 200, 1100)
 NUM_TRAIN, NUM_TEST, NUM_RUN = 4_000, 2_000, 100
 THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1.0)
 ALONE: Mapping[str, tuple[protocol.Sense, ...]] = {
@@ -134,6 +138,11 @@ def random_loss(
     return {"loss": nn.functional.cross_entropy(logits, batch["label"])}
 
 
+def run_of(cfg: Config) -> Recipe:
+    """Return the recipe of the claim."""
+    return recipe.tiny(cfg=cfg, options=OPTIONS, steps=STEPS)
+
+
 def longer(run: Recipe, loss: Any = None) -> Recipe:
     """Return a recipe whose one stage opens all gates for as long as the last two stages last."""
     opened, gated = run.stages[1:]
@@ -154,7 +163,7 @@ class Taught:
 def taught(seed: int, folder: Path) -> Taught:
     """Train everything that does not depend on how often HCMS looks."""
     cfg = protocol.tiny()
-    run = recipe.tiny(cfg=cfg)
+    run = run_of(cfg)
     train = arrays_of(cfg, made_of("train", NUM_TRAIN, seed))
     senses = fitted(replace(run, stages=run.stages[:1]), train, folder / "senses", seed)
     load = partial(load_weights, path=folder / "senses" / "senses.safetensors")
@@ -166,7 +175,7 @@ def taught(seed: int, folder: Path) -> Taught:
         "always on": fitted(longer(run), learnt, folder / "always-on", seed, prepare=load),
     }
     for name, some in ALONE.items():
-        alone = recipe.tiny(cfg=replace(cfg, senses=some, gates="open"))
+        alone = run_of(replace(cfg, senses=some, gates="open"))
         networks[name] = fitted(
             longer(alone), learnt, folder / name.replace(" ", "-"), seed, prepare=load
         )
@@ -193,7 +202,7 @@ def macs_of(network: Network) -> dict[str, int]:
 
 def costs_of(cfg: Config, macs: Mapping[str, int], gates: Array, *, gated: bool) -> Array:
     """Return what each clip costs, (N,), by its gates (N,T,2)."""
-    looked, moved = gates.sum(axis=1).T
+    looked, moved = gates.astype(np.int64).sum(axis=1).T
     steps = gates.shape[1]
     cost = macs["classifier"] + looked * macs["appear"] + moved * macs["move"]
     cost = cost + steps * macs["listen"] * ("sound" in cfg.senses)
@@ -265,7 +274,7 @@ def by_protocol(network: Network, ran: Ran, made: HaystackSet) -> dict[str, Any]
         assert one.answer.probs is not None
         if (used == gates[i]).all():
             agree += 1
-            billed += one.cost.total_macs == want[i]
+            billed += int(one.cost.total_macs == want[i])
             worst = max(worst, float(np.abs(one.answer.probs - probs[i]).max()))
     return {"clips": NUM_RUN, "same_gates": agree, "same_bill": billed, "worst_prob": worst}
 
@@ -305,7 +314,7 @@ def random_trained(
     train = arrays_of(cfg, made_of("train", NUM_TRAIN, seed))
     learnt = recipe.sensed_data(made.networks["hcms"], train)
     load = partial(load_weights, path=folder / "senses" / "senses.safetensors")
-    run = longer(recipe.tiny(cfg=cfg), partial(random_loss, usage=usage))
+    run = longer(run_of(cfg), partial(random_loss, usage=usage))
     network = fitted(run, learnt, folder / "random", seed, prepare=load)
     chance = by_chance(usage, generator=torch.Generator().manual_seed(seed))
     return told(network, run_all(network, made.test, chance), made.made, gated=False)
