@@ -16,7 +16,10 @@ import torch
 from foveal.cost.torch_counter import count_torch_macs
 from foveal.engine.executor import Executor, Job
 from foveal.engine.torch_runner import TorchRunner
+from foveal.explain import page
+from foveal.explain.story import read
 from foveal.recipe import StepContext
+from foveal.records import Prediction
 from foveal.systems.hcms import protocol, recipe
 from foveal.systems.hcms.model import (
     Network,
@@ -426,6 +429,29 @@ def garbled_sound(path: str) -> str:
         data[start : start + size] = b"\xff" * size
     Path(path).write_bytes(data)
     return path
+
+
+def test_the_page_shows_when_each_sense_was_used(tmp_path: Path):
+    path = make_clip(tmp_path / "clip.mp4", num_frames=50, sound=beep(2.0))
+    (outcome,) = ran_by(network_of(), [open_source(path)])
+    made = Prediction(
+        path=path,
+        predictions=(),
+        trace=outcome.trace,
+        cost=outcome.cost,
+        model="hcms",
+        clip=outcome.clip,
+        answer=outcome.answer,
+    )
+    story = read(made)
+    for number, name in enumerate(protocol.SENSES):
+        assert [is_open for _, is_open in story.gates[name]] == [
+            bool(used) for used in gates_of(outcome)[:, number]
+        ]
+    assert len(story.sounds) == TINY.num_steps
+    shown = page([made])
+    assert all(f"{name} gate" in shown for name in protocol.SENSES)
+    assert text_of(outcome) in shown
 
 
 # --- configurations -------------------------------------------------------------------
