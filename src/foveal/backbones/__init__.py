@@ -1,5 +1,6 @@
 """Networks that turn pictures or clips into feature maps, of one form each."""
 
+from foveal.backbones.focus import focus_encoder, glance_encoder
 from foveal.backbones.form import ImageBackbone, VideoBackbone
 from foveal.backbones.image import ImageBackboneName, create
 from foveal.backbones.pretrained import Loaded, PretrainedError, load_modules, load_pretrained
@@ -17,6 +18,8 @@ __all__ = [
     "conv_stack",
     "create",
     "create_video",
+    "focus_encoder",
+    "glance_encoder",
     "insert_temporal_shift",
     "load_modules",
     "load_pretrained",
