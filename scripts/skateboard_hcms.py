@@ -10,10 +10,10 @@ order of the number in their names, are cut into nine blocks of equal size, as
 ``scripts/train_by_command.py`` does; split i tests on blocks i and i + 3, chooses by block i + 6
 and learns from the other six, under seed i. Splits 0 to 2.
 
-The recipe ``small``, but for three steps of a third of a second of sound and of three frames, since
-the clips are short, and 150 steps of the first stage. That keeps the weights of its best
-validation. Its senses then stand still, and the levels learn from what they make of eight random
-draws (times, cuts, light) of every clip, for as many steps as the recipe says; ``sound``,
+The recipe ``small``, but for frames of 64 px, three steps of a third of a second of sound and of
+three frames, since the clips are short, and 150 steps of the first stage. That keeps the weights of
+its best validation. Its senses then stand still, and the levels learn from what they make of four
+random draws (times, cuts, light) of every clip, for as many steps as the recipe says; ``sound``,
 ``appearance``, ``pictures`` (appearance and motion) and ``always on`` have the same widths and
 learn with open gates for as many steps as HCMS in both its stages; they keep their last weights.
 ``random`` is HCMS with gates opening at random as often as HCMS's own did on the test clips, the
@@ -53,14 +53,17 @@ from foveal.systems.hcms.protocol import Config, Ear, Sense
 from foveal.tasks.classification import Evaluation, evaluate
 from foveal.train import ArrayData, ClipData, FrameCache, Running, fit, load_weights
 from foveal.train.project import planned_times
-from foveal.types import Array
+from foveal.types import Array, Canvas
 
 OUT = Path("results/hcms/skateboard.json")
 SPLITS = (0, 1, 2)
-DRAWS = 8
+DRAWS = 4
 RANDOM_DRAWS = 20
 CONFIG = replace(
-    protocol.small(num_classes=2, num_steps=3), burst=3, ear=Ear(fft_size=400, num_frames=32)
+    protocol.small(num_classes=2, num_steps=3),
+    canvas=Canvas(height=64, width=64),
+    burst=3,
+    ear=Ear(fft_size=400, num_frames=32),
 )
 STEPS = (150, 60, 120)
 OPEN: Mapping[str, tuple[Sense, ...]] = {
