@@ -95,3 +95,42 @@ def taken(frames: Tensor, index: Tensor) -> Tensor:
     """Return ``frames`` (B,T,...) at ``index`` int64 (B,N), as (B,N,...)."""
     rows = torch.arange(len(frames), device=frames.device)[:, None]
     return frames[rows, index]
+
+
+def scaled_rows(scores: Tensor) -> Tensor:
+    """Return ``scores`` (...,T) moved and scaled to [0, 1] in float64; 0 where all are equal."""
+    scores = scores.double()
+    lowest, highest = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
+    width = highest - lowest
+    return torch.where(width > 0, (scores - lowest) / width.clamp(min=1e-300), 0.0)
+
+
+def most_salient(saliency: Tensor, *, num_frames: int) -> Tensor:
+    """Return the N largest of (B,T) as int64 (B,N) ascending; ties go to the lower index."""
+    order = torch.sort(saliency, dim=1, descending=True, stable=True).indices
+    return order[:, :num_frames].sort(dim=1).values
+
+
+def consensus_loss(
+    classifier: FrameClassifier,
+    frames: Tensor,
+    label: Tensor,
+    *,
+    count: int,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the cross-entropy of the mean logits of some frames of each clip, drawn anew.
+
+    Source: temporal segment networks (Wang et al., ECCV 2016, arXiv 1608.00859).
+
+    Args:
+        classifier: learns.
+        frames: (B,T,...).
+        label: int64 (B,).
+        count: frames drawn; all, where there are fewer.
+        generator: draws them.
+    """
+    kept = drawn_frames(frames, count=min(count, frames.shape[1]), generator=generator)
+    logits = classifier.clip_logits(kept).mean(dim=1)
+    accuracy = (logits.argmax(dim=1) == label).float().mean()
+    return {"loss": nn.functional.cross_entropy(logits, label), "accuracy": accuracy}

@@ -150,6 +150,7 @@ PAPERS: tuple[System, ...] = (
         question="which frames?",
         paper="Xia et al., ECCV 2022, arXiv 2207.10379",
         licence=NO_CODE,
+        status="working",
     ),
     System(
         name="astfocus",

@@ -11,24 +11,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foveal.backbones import conv_stack, focus_encoder, glance_encoder
+from foveal.backbones import frame_recogniser, preview_encoder
 from foveal.layers import (
     FrameClassifier,
-    ImageEncoder,
-    PictureVectors,
     TemporalEncoder,
     mean_answer,
+    most_salient,
+    scaled_rows,
     taken,
 )
 from foveal.systems.nsnet.protocol import RECOGNISER, SAMPLER, Config
 from foveal.types import Features
-
-HIDDEN = 64
-"""Width of the recogniser's one hidden layer on stored features."""
-
-TINY_RECOGNISER = ((3, 16, 32, 64), (2, 2, 2))
-TINY_PREVIEW = ((3, 8, 16), (2, 2))
-"""Channels and strides where the networks are a few convolutions on small pictures."""
 
 
 class Scored(NamedTuple):
@@ -66,7 +59,7 @@ class Sampler(nn.Module):
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
-        self.encoder, width = preview_encoder(cfg)
+        self.encoder, width = _preview(cfg)
         self.context = TemporalEncoder(
             width,
             num_frames=cfg.num_candidates,
@@ -128,7 +121,7 @@ class Network(nn.Module):
         super().__init__()
         self.cfg = cfg
         self.sampler = Sampler(cfg)
-        self.recogniser = make_recogniser(cfg) if recogniser is None else recogniser
+        self.recogniser = _recogniser(cfg) if recogniser is None else recogniser
         # One vector a class for ``label_source="prototype"``, and how much was seen of it.
         shape = (cfg.num_classes, self.recogniser.head.in_features)
         self.register_buffer("prototypes", torch.zeros(shape))
@@ -144,8 +137,7 @@ class Network(nn.Module):
             preview: stored features (B,T,D) that the sampler sees instead.
         """
         saliency = self.saliency(self.sampler(frames if preview is None else preview))
-        order = torch.sort(saliency, dim=1, descending=True, stable=True).indices
-        chosen = order[:, : self.cfg.num_frames].sort(dim=1).values
+        chosen = most_salient(saliency, num_frames=self.cfg.num_frames)
         logits = mean_answer(self.recogniser.clip_logits(taken(frames, chosen)))
         return Output(saliency=saliency, chosen=chosen, logits=logits)
 
@@ -157,17 +149,10 @@ class Network(nn.Module):
             believed = scored.salient[:, :-1].argmax(dim=1)
             index = believed[:, None, None].expand(-1, probs.shape[1], 1)
             by_frame = probs.gather(2, index)[..., 0]
-        by_frame, by_video = _minmax(by_frame), _minmax(scored.attention)
+        by_frame, by_video = scaled_rows(by_frame), scaled_rows(scored.attention)
         if self.cfg.fusion == "product":
             return by_frame * by_video
         return self.cfg.beta * by_frame + (1 - self.cfg.beta) * by_video
-
-
-def _minmax(scores: Tensor) -> Tensor:
-    scores = scores.double()
-    lowest, highest = scores.amin(dim=1, keepdim=True), scores.amax(dim=1, keepdim=True)
-    width = highest - lowest
-    return torch.where(width > 0, (scores - lowest) / width.clamp(min=1e-300), 0.0)
 
 
 class SamplerPart(nn.Module):
@@ -193,35 +178,19 @@ def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
     return {SAMPLER: SamplerPart(network.sampler), RECOGNISER: network.recogniser}
 
 
-def preview_encoder(cfg: Config) -> tuple[nn.Module, int]:
+def _preview(cfg: Config) -> tuple[nn.Module, int]:
     """Return what makes a vector of a candidate, and its width."""
     if isinstance(cfg.canvas, Features):
         return nn.Identity(), cfg.preview_width or cfg.feature_width
-    canvas, size = cfg.canvas, cfg.preview_size
-    if cfg.networks == "paper":
-        encoder, _ = glance_encoder("mobilenetv2", size=cfg.preview_size)
-    else:
-        channels, strides = TINY_PREVIEW
-        net = conv_stack(channels, strides=strides)
-        encoder = ImageEncoder(net, width=net.num_features, pool="max")
-    blocks = (canvas.height // size, canvas.width // size)
-    return PictureVectors(encoder, blocks=blocks), encoder.width
+    blocks = (cfg.canvas.height // cfg.preview_size, cfg.canvas.width // cfg.preview_size)
+    name = "mobilenetv2" if cfg.networks == "paper" else cfg.networks
+    return preview_encoder(name, size=cfg.preview_size, blocks=blocks)
 
 
-def make_recogniser(cfg: Config) -> FrameClassifier:
-    """Return the recogniser ``cfg`` names, with fresh weights."""
-    if isinstance(cfg.canvas, Features):
-        encoder: nn.Module = nn.Sequential(nn.Linear(cfg.feature_width, HIDDEN), nn.ReLU())
-        return FrameClassifier(encoder, width=HIDDEN, num_classes=cfg.num_classes)
-    if cfg.networks == "tiny":
-        channels, strides = TINY_RECOGNISER
-        net = conv_stack(channels, strides=strides)
-        pictures = ImageEncoder(net, width=net.num_features, pool="max")
-    else:
-        pictures = focus_encoder("small" if cfg.networks == "small" else "resnet50")
-    return FrameClassifier(
-        PictureVectors(pictures),
-        width=pictures.width,
+def _recogniser(cfg: Config) -> FrameClassifier:
+    return frame_recogniser(
+        "resnet50" if cfg.networks == "paper" else cfg.networks,
         num_classes=cfg.num_classes,
+        feature_width=cfg.feature_width,
         dropout=cfg.dropout,
     )

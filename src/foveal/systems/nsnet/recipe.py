@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, functional
 
-from foveal.layers import ResizedCrop, drawn_frames, gentle
+from foveal.layers import ResizedCrop, consensus_loss, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.nsnet import protocol
 from foveal.systems.nsnet.model import Network, make_network
@@ -69,12 +69,13 @@ PAPER_SUPERVISION = Supervision()
 
 def recogniser_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
     """Return the cross-entropy of the mean logits of some frames, drawn anew for each video."""
-    net = cast(Network, network)
-    count = min(TRAIN_FRAMES, batch["frames"].shape[1])
-    frames = drawn_frames(batch["frames"], count=count, generator=context.generator)
-    logits = net.recogniser.clip_logits(frames).mean(dim=1)
-    accuracy = (logits.argmax(dim=1) == batch["label"]).float().mean()
-    return {"loss": functional.cross_entropy(logits, batch["label"]), "accuracy": accuracy}
+    return consensus_loss(
+        cast(Network, network).recogniser,
+        batch["frames"],
+        batch["label"],
+        count=TRAIN_FRAMES,
+        generator=context.generator,
+    )
 
 
 def dense_logits(network: Module, batch: Batch) -> Tensor:
