@@ -56,6 +56,17 @@ def on_haystack() -> list[str]:
         looked, moved = (sum(t["usage"][k] for t in told) / len(told) for k in (0, 1))
         lines.append(f"| {sense} | {right:.1%} | {looked:.0%} | {moved:.1%} | {cost:.1f} |")
     same = [row["by_protocol"] for row in rows]
+    below = [row["always on"]["accuracy"] - row["hcms"]["accuracy"] for row in rows]
+    shares = [row["hcms"]["mmacs"] / row["always on"]["mmacs"] for row in rows]
+    lines += [
+        "",
+        "By seed, HCMS is "
+        + ", ".join(
+            f"{100 * gap:.2f} points below always-on at {share:.1%} of its cost"
+            for gap, share in zip(below, shares, strict=True)
+        )
+        + ".",
+    ]
     lines += [
         "",
         "Theta, mean right at MMACs: "
