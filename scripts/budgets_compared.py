@@ -365,6 +365,7 @@ def draw(name: str, points: Mapping[str, list[dict[str, Any]]], clips: int) -> N
     RESULTS.mkdir(parents=True, exist_ok=True)
     curves = with_front([curve_of(system, name, found, clips) for system, found in points.items()])
     (RESULTS / f"{name}.svg").write_text(svg_of(curves), encoding="utf-8")
+    (RESULTS / f"{name}_ms.svg").write_text(svg_of(curves, by="ms"), encoding="utf-8")
     (RESULTS / f"{name}.csv").write_text(csv_of(curves), encoding="utf-8")
 
 

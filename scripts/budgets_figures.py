@@ -30,7 +30,8 @@ def table(name: str, title: str) -> list[str]:
     """Return what every system does at equal budgets on one set, and the budgets it broke."""
     found = measured(f"budgets/{name}")
     lines = [
-        f"**{title}** ([curves](../results/budgets/{name}.svg))",
+        f"**{title}** (curves [by MACs](../results/budgets/{name}.svg), "
+        f"[by milliseconds](../results/budgets/{name}_ms.svg))",
         "",
         "| system | right at 25 % of dense (MMACs; p95 ms) | at 50 % | at 100 % "
         "| MAC budgets broken | ms budgets broken |",

@@ -53,23 +53,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from feature_task import Clips, chosen_by, oracle, over_seeds, rules, run, runner_of, score, trained
+from feature_task import (
+    PRESET,
+    VARIANT,
+    Clips,
+    chosen_by,
+    oracle,
+    over_seeds,
+    rules,
+    run,
+    runner_of,
+    score,
+    trained,
+)
 
 from foveal.export.bundle import export_parts
-from foveal.haystack import Preset, Split, features, find
+from foveal.haystack import Preset, Split, features
 from foveal.results import write_result
 from foveal.systems.nsnet import protocol, recipe
 from foveal.systems.nsnet.model import Network, build, make_network
 from foveal.types import Array, Features
 
-PRESET = find("distractor-frames-v1")
-VARIANT = replace(
-    PRESET,
-    name="distractor-frames-clear",
-    views=tuple(
-        replace(view, noise=noise) for view, noise in zip(PRESET.views, (0.2, 0.35), strict=True)
-    ),
-)
 TOLD = recipe.Supervision(guidance=1.0)
 TRAIN, TEST = 4000, 2000
 CALIBRATION_SEED = 100

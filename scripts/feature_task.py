@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.torch_runner import TorchRunner
 from foveal.export.bundle import export_parts
+from foveal.haystack import find
 from foveal.recipe import Recipe
 from foveal.records import Failure
 from foveal.sampling.protocol import Steps, plan
@@ -33,6 +34,17 @@ Way = Callable[[ClipInfo], Steps]
 
 Rule = Callable[[ClipInfo], Array]
 """From a clip to the indices of the frames that are looked at, ascending."""
+
+
+PRESET = find("distractor-frames-v1")
+VARIANT = replace(
+    PRESET,
+    name="distractor-frames-clear",
+    views=tuple(
+        replace(view, noise=noise) for view, noise in zip(PRESET.views, (0.2, 0.35), strict=True)
+    ),
+)
+"""A clearer one: less noise in the preview, more in what the recogniser sees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -55,8 +55,32 @@ def figures() -> str:
         f"{bundle['other_answer']} of {bundle['clips']:,} clips.",
         "",
         *real_clips(),
+        "",
+        *by_video(),
     ]
     return "\n".join(lines) + "\n"
+
+
+def by_video() -> list[str]:
+    """Return what it brings that a video decides how many frames are kept."""
+    told = measured("ocsampler/budget")
+    lines = [
+        '| the video decides (`budget="video"`), 1 to 5 of 10 frames say the class; three seeds | '
+        "right | kMACs | as many of every video | uniform frames |",
+        "|---|---|---|---|---|",
+    ]
+    for row in told["over_seeds"]:
+        lines.append(
+            f"| at the cost of {row['frames']} frames | {row['accuracy']:.1%} | "
+            f"{row['kmacs']:,.0f} of {row['budget_kmacs']:,.0f} | {row['fixed']:.1%} | "
+            f"{row['uniform']:.1%} |"
+        )
+    kept = "Every budget was kept" if told["budgets_held"] else "Not every budget was kept"
+    return [
+        *lines,
+        "",
+        f"{kept} (`scripts/ocsampler_budget.py` says what that means).",
+    ]
 
 
 def real_clips() -> list[str]:

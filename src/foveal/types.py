@@ -285,11 +285,13 @@ class Answer:
         probs: float (K,), for a classifier.
         segments: for a detector or a tagger; the last answer holds all of them.
         logits: float (K,), what ``probs`` were made from, for an exit rule that reads them.
+        sure: how sure the system itself is, for an exit rule that goes by that; larger is surer.
     """
 
     probs: Array | None = None
     segments: ActionSegments | None = None
     logits: Array | None = None
+    sure: float | None = None
 
     def __post_init__(self) -> None:
         if (self.probs is None) == (self.segments is None):
@@ -302,6 +304,8 @@ class Answer:
             self.probs is None or self.logits.shape != self.probs.shape
         ):
             raise ValueError("logits come with probs, one for each class")
+        if self.sure is not None and not math.isfinite(self.sure):
+            raise ValueError(f"sure must be finite, got {self.sure}")
 
 
 Step: TypeAlias = Plan | Look | Call | Note | Answer

@@ -127,6 +127,7 @@ def drawn_batch(recipe: Recipe, num_classes: int) -> dict[str, Tensor]:
             if isinstance(draw.view, Canvas)
         }
         sample["label"] = torch.tensor(i % num_classes)
+        sample["number"] = torch.tensor(i)
         samples.append(sample if recipe.augment is None else recipe.augment(sample, generator))
     return stack(samples)
 
@@ -137,7 +138,7 @@ def test_what_is_drawn_is_what_the_losses_take(row, name) -> None:
     recipe = recipe_of(row, name)
     config: Any = recipe.config
     batch = drawn_batch(recipe, config.num_classes)
-    assert all(t.dtype == torch.uint8 for key, t in batch.items() if key != "label")
+    assert all(t.dtype == torch.uint8 for key, t in batch.items() if key not in ("label", "number"))
     torch.manual_seed(0)
     network = recipe.network()
     for stage in recipe.stages:
@@ -221,7 +222,7 @@ def test_exactly_what_a_stage_names_gets_a_gradient(row, stage) -> None:
     set_modes(network, stage)
     generator = torch.Generator().manual_seed(0)
     label = torch.arange(BATCH) % module_of(row, "protocol").tiny().num_classes
-    batch = {"frames": frames_for(row), "label": label}
+    batch = {"frames": frames_for(row), "label": label, "number": torch.arange(BATCH)}
     values = stage.loss(network, batch, StepContext(progress=0.5, generator=generator))
     assert all(value.ndim == 0 and torch.isfinite(value.detach()) for value in values.values())
     values["loss"].backward()

@@ -7,7 +7,9 @@ import importlib
 import io
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, TypeAlias
 
 from foveal.calibration.curve import Curve, Mark
 from foveal.explain.markup import number, shortened, text
@@ -60,11 +62,22 @@ def csv_of(curves: Sequence[Curve]) -> str:
     return out.getvalue()
 
 
+By: TypeAlias = Literal["gmacs", "ms"]
+TITLES: Mapping[By, tuple[str, str]] = {
+    "gmacs": (
+        "Accuracy by multiply-accumulates of a clip",
+        "GMACs of a clip in the mean",
+    ),
+    "ms": ("Accuracy by the time a clip takes", "milliseconds of a clip in the median"),
+}
+
+
 class _Scale:
     """From figures to places: costs by their logarithm, shares as they are."""
 
-    def __init__(self, marks: Sequence[Mark]) -> None:
-        costs = [mark.gmacs for mark in marks if mark.gmacs > 0] or [1.0]
+    def __init__(self, marks: Sequence[Mark], by: By) -> None:
+        self.by = by
+        costs = [cost for mark in marks if (cost := self.cost(mark)) > 0] or [1.0]
         low, high = math.log10(min(costs)), math.log10(max(costs))
         room = max(0.08 * (high - low), 0.1)
         self.low, self.high = low - room, high + room
@@ -74,9 +87,13 @@ class _Scale:
         self.bottom = max(0.0, math.floor(min(shares) / step - 0.2) * step)
         self.top = min(1.0, math.ceil(max(shares) / step + 0.2) * step)
 
-    def x(self, gmacs: float) -> float:
+    def cost(self, mark: Mark) -> float:
+        """Return the cost that is drawn; 0 where nobody measured it."""
+        return mark.gmacs if self.by == "gmacs" else mark.p50_ms or 0.0
+
+    def x(self, cost: float) -> float:
         """Return how far to the right a cost lies; no cost at all is at the left border."""
-        at = math.log10(gmacs) if gmacs > 0 else self.low
+        at = math.log10(cost) if cost > 0 else self.low
         return LEFT + (RIGHT - LEFT) * (at - self.low) / (self.high - self.low)
 
     def y(self, accuracy: float) -> float:
@@ -98,17 +115,27 @@ class _Scale:
             yield self.bottom + i * self.step
 
 
-def svg_of(curves: Sequence[Curve]) -> str:
+def svg_of(curves: Sequence[Curve], *, by: By = "gmacs") -> str:
     """Return the picture as one SVG file, without script, font or request.
+
+    Args:
+        curves: at least one point.
+        by: what a clip costs: multiply-accumulates in the mean, with the Pareto front, or
+            milliseconds in the median, without points that have none.
 
     Raises:
         ValueError: there is no curve.
     """
+    if by == "ms":
+        curves = [
+            replace(curve, marks=tuple(m for m in curve.marks if m.p50_ms is not None))
+            for curve in curves
+        ]
     marks = [mark for curve in curves for mark in curve.marks]
     if not marks:
         raise ValueError("there is no curve to draw")
-    scale = _Scale(marks)
-    drawn = [_axes(scale), _front_line(marks, scale)]
+    scale = _Scale(marks, by)
+    drawn = [_axes(scale), _front_line(marks, scale) if by == "gmacs" else ""]
     words: list[str] = []
     line = 0
     for place, curve in enumerate(curves):
@@ -123,11 +150,12 @@ def svg_of(curves: Sequence[Curve]) -> str:
             words.append(_words(line, WORDS.get(family, family), "#222", indent=34))
             line += 1
         line += 1
-    words.append(
-        f'<path d="M{RIGHT + 20} {_line_y(line) - 4}h26" stroke="#000" stroke-opacity=".25" '
-        'stroke-width="6"/>'
-    )
-    words.append(_words(line, "nothing here is better (Pareto front)", "#222", indent=34))
+    if by == "gmacs":
+        words.append(
+            f'<path d="M{RIGHT + 20} {_line_y(line) - 4}h26" stroke="#000" stroke-opacity=".25" '
+            'stroke-width="6"/>'
+        )
+        words.append(_words(line, "nothing here is better (Pareto front)", "#222", indent=34))
     height = max(HEIGHT, _line_y(line) + 20)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" '
@@ -146,9 +174,8 @@ def _families(curve: Curve) -> dict[str, list[Mark]]:
 
 
 def _axes(scale: _Scale) -> str:
-    lines = [
-        f'<text x="{LEFT}" y="28" font-size="15">Accuracy by multiply-accumulates of a clip</text>'
-    ]
+    title, under = TITLES[scale.by]
+    lines = [f'<text x="{LEFT}" y="28" font-size="15">{title}</text>']
     for share in scale.shares():
         y = number(scale.y(share))
         lines.append(f'<path d="M{LEFT} {y}H{RIGHT}" stroke="#ddd"/>')
@@ -161,8 +188,7 @@ def _axes(scale: _Scale) -> str:
         lines.append(f'<text x="{x}" y="{BOTTOM + 18}" text-anchor="middle">{cost:g}</text>')
     middle = (LEFT + RIGHT) // 2
     lines.append(
-        f'<text x="{middle}" y="{BOTTOM + 42}" text-anchor="middle">'
-        "GMACs of a clip in the mean (logarithmic)</text>"
+        f'<text x="{middle}" y="{BOTTOM + 42}" text-anchor="middle">{under} (logarithmic)</text>'
     )
     lines.append(f'<path d="M{LEFT} {TOP}V{BOTTOM}H{RIGHT}" fill="none" stroke="#444"/>')
     return "\n".join(lines)
@@ -183,7 +209,7 @@ def _front_line(marks: Sequence[Mark], scale: _Scale) -> str:
 
 
 def _series(family: str, marks: Sequence[Mark], scale: _Scale, colour: str) -> str:
-    places = [(scale.x(m.gmacs), scale.y(m.accuracy)) for m in marks]
+    places = [(scale.x(scale.cost(m)), scale.y(m.accuracy)) for m in marks]
     line = " ".join(f"{number(x)},{number(y)}" for x, y in places)
     dash = f' stroke-dasharray="{DASHES[family]}"' if family in DASHES else ""
     drawn = [f'<polyline points="{line}" fill="none" stroke="{colour}"{dash}/>']

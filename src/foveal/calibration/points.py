@@ -51,7 +51,12 @@ def confidences(found: Measured, criterion: Criterion) -> Array:
     return np.array(
         [
             [
-                confidence(np.asarray(clip[i].probs), criterion=criterion, logits=clip[i].logits)
+                confidence(
+                    np.asarray(clip[i].probs),
+                    criterion=criterion,
+                    logits=clip[i].logits,
+                    sure=clip[i].sure,
+                )
                 for clip in found.answers
             ]
             for i in range(found.num_answers)

@@ -393,7 +393,7 @@ class _Run:
         rule = self.executor.exit_rule
         if rule is not None and step.probs is not None:
             sample.stopped_early = rule.holds(
-                sample.num_answers - 1, step.probs, logits=step.logits
+                sample.num_answers - 1, step.probs, logits=step.logits, sure=step.sure
             )
         return sample.stopped_early
 

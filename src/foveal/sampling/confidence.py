@@ -9,7 +9,7 @@ import numpy as np
 
 from foveal.types import Array
 
-Criterion: TypeAlias = Literal["max_prob", "neg_entropy", "margin", "max_logit"]
+Criterion: TypeAlias = Literal["max_prob", "neg_entropy", "margin", "max_logit", "own"]
 
 
 def softmax(logits: Array) -> Array:
@@ -24,7 +24,11 @@ def softmax(logits: Array) -> Array:
 
 
 def confidence(
-    probs: Array, *, criterion: Criterion = "max_prob", logits: Array | None = None
+    probs: Array,
+    *,
+    criterion: Criterion = "max_prob",
+    logits: Array | None = None,
+    sure: float | None = None,
 ) -> float:
     """Return how sure ``probs`` (K,) is; larger is surer.
 
@@ -32,11 +36,12 @@ def confidence(
         probs: non-negative, summing to 1.
         criterion: ``max_prob`` in [0, 1]; ``margin`` (best minus second) in [0, 1];
             ``neg_entropy`` = sum p log p, at most 0; ``max_logit`` the largest of ``logits``, which
-            depends on their offset (the exits released with AdaFocusV2 use it).
+            depends on their offset (the exits released with AdaFocusV2 use it); ``own``: ``sure``.
         logits: (K,), what ``probs`` were made from; only ``max_logit`` reads them.
+        sure: what the system says itself; only ``own`` reads it.
 
     Raises:
-        ValueError: the criterion is none of these, or needs logits and has none.
+        ValueError: the criterion is none of these, or what it reads is not there.
 
     >>> round(confidence(np.array([0.7, 0.2, 0.1]), criterion="margin"), 3)
     0.5
@@ -56,8 +61,12 @@ def confidence(
         if logits is None:
             raise ValueError("max_logit needs logits, and the protocol answers with probs alone")
         return float(np.max(logits))
+    if criterion == "own":
+        if sure is None:
+            raise ValueError("own needs the system to say how sure it is, and its answer does not")
+        return sure
     raise ValueError(
-        f"criterion must be max_prob, neg_entropy, margin or max_logit, got {criterion!r}"
+        f"criterion must be max_prob, neg_entropy, margin, max_logit or own, got {criterion!r}"
     )
 
 
@@ -78,15 +87,17 @@ class ExitRule:
     def __post_init__(self) -> None:
         if any(np.isnan(t) for t in self.thresholds):
             raise ValueError("exit thresholds must not be NaN")
-        confidence(np.array([1.0]), criterion=self.criterion, logits=np.array([0.0]))
+        confidence(np.array([1.0]), criterion=self.criterion, logits=np.array([0.0]), sure=1.0)
 
-    def holds(self, index: int, probs: Array, *, logits: Array | None = None) -> bool:
+    def holds(
+        self, index: int, probs: Array, *, logits: Array | None = None, sure: float | None = None
+    ) -> bool:
         """Return whether answer number ``index`` (from 0) with ``probs`` (K,) is sure enough.
 
         Raises:
-            ValueError: the criterion reads ``logits`` (K,) and there are none.
+            ValueError: the criterion reads ``logits`` (K,) or ``sure`` and there is none.
         """
         if index >= len(self.thresholds):
             return False
-        found = confidence(probs, criterion=self.criterion, logits=logits)
+        found = confidence(probs, criterion=self.criterion, logits=logits, sure=sure)
         return found >= self.thresholds[index]

@@ -91,14 +91,17 @@ def note(
     )
 
 
-def answer(probs: Array, *, logits: Array | None = None) -> Generator[Step, Any, None]:
+def answer(
+    probs: Array, *, logits: Array | None = None, sure: float | None = None
+) -> Generator[Step, Any, None]:
     """Give probabilities (K,); the executor may stop the sample here.
 
     Args:
         probs: non-negative, summing to 1.
         logits: (K,) they were made from, where exits on raw logits should be possible.
+        sure: how sure the system is in its own measure, where exits should go by that.
     """
-    yield Answer(probs=probs, logits=logits)
+    yield Answer(probs=probs, logits=logits, sure=sure)
 
 
 def answer_segments(segments: ActionSegments) -> Generator[Step, Any, None]:

@@ -206,6 +206,7 @@ PAPERS: tuple[System, ...] = (
         question="which frames?",
         paper="Manzuri Shalmani et al., ICPR 2022, arXiv 2109.02137",
         licence=NO_CODE,
+        status="working",
     ),
     System(
         name="fewshot_sampler",

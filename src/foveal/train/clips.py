@@ -108,7 +108,7 @@ class ClipData:
         return told.hexdigest()[:16]
 
     def batch(self, indices: Array, seeds: Array) -> Batch:
-        """Return the samples at ``indices`` as ``frames`` (or as the draws say) and ``label``.
+        """Return the samples at ``indices``: what the draws say, ``label`` and ``number``.
 
         While training, another clip drawn by the seed takes the place of one that cannot be
         read; when judging, it is left out.
@@ -156,7 +156,8 @@ class ClipData:
                 Trouble(path=one.path, kind=error.kind, message=error.message, hint=error.hint)
             )
             return None
-        sample: Batch = {**pictures, "label": torch.tensor(one.label)}
+        label, number = torch.tensor(one.label), torch.tensor(index)
+        sample: Batch = {**pictures, "label": label, "number": number}
         return sample if self.augment is None else self.augment(sample, drawn)
 
     def _pictures(

@@ -40,6 +40,8 @@ class Data(Protocol):
     def batch(self, indices: Array, seeds: Array) -> Batch:
         """Return the samples at ``indices`` (int64, (B,)), on the CPU.
 
+        Among its tensors is ``number`` int64 (B,), the place of each sample in the set: what must
+        treat a sample alike whenever it comes goes by that.
         Whatever is drawn for a sample (crops, flips, frames) is drawn from its seed (int64, (B,))
         and nothing else, so that a sample does not depend on its batch mates.
         """
@@ -60,13 +62,16 @@ class ArrayData:
         augment: changes a sample.
 
     Raises:
-        ValueError: there is no array, no sample, or not the same number of samples in each.
+        ValueError: there is no array, no sample, or not the same number of samples in each; or an
+            array is called ``number``, which a batch holds besides.
     """
 
     def __init__(self, arrays: Mapping[str, Array], *, augment: Augment | None = None) -> None:
         lengths = {name: len(array) for name, array in arrays.items()}
         if len(set(lengths.values())) != 1 or 0 in lengths.values():
             raise ValueError(f"every array needs the same number of samples, got {lengths}")
+        if "number" in arrays:
+            raise ValueError("'number' is what a batch calls a sample's place; rename the array")
         self.arrays = dict(arrays)
         self.augment = augment
 
@@ -76,8 +81,8 @@ class ArrayData:
     def batch(self, indices: Array, seeds: Array) -> Batch:
         """Return copies of the samples at ``indices``."""
         batch: Batch = {
-            name: torch.from_numpy(np.asarray(array[indices]))
-            for name, array in self.arrays.items()
+            **{n: torch.from_numpy(np.asarray(a[indices])) for n, a in self.arrays.items()},
+            "number": torch.from_numpy(np.array(indices, np.int64)),
         }
         if self.augment is None:
             return batch

@@ -129,6 +129,24 @@ def test_dearer_is_further_right_and_better_is_higher(one: Path) -> None:
     assert places["random 2"][1] < places["dense 16"][1] < places["uniform 2"][1]
 
 
+def test_slower_is_further_right_where_time_is_drawn() -> None:
+    marks = tuple(
+        Mark(name=name, family="uniform", accuracy=0.5, gmacs=gmacs, p50_ms=ms)
+        for name, gmacs, ms in (("slow", 1.0, 9.0), ("quick", 2.0, 3.0), ("never timed", 3.0, None))
+    )
+    curve = Curve(label="one", measured_on="test", num_clips=9, machine="cpu", marks=marks)
+    root = ElementTree.fromstring(svg_of([curve], by="ms"))
+    places = {}
+    for mark in root.iter(f"{SVG}path"):
+        title = mark.find(f"{SVG}title")
+        if title is not None and title.text is not None:
+            place = (mark.get("d") or "").lstrip("M").split("m")[0].split()
+            places[title.text.split(":")[0]] = float(place[0])
+    assert set(places) == {"slow", "quick"}
+    assert places["quick"] < places["slow"]
+    assert not [path for path in root.iter(f"{SVG}path") if path.get("class") == "front"]
+
+
 @pytest.mark.parametrize(("accuracy", "gmacs"), [(1.0, 2.0), (0.0, 2.0), (0.5, 0.0), (0.5, 1e-9)])
 def test_any_figures_can_be_drawn_and_no_name_breaks_the_picture(
     accuracy: float, gmacs: float

@@ -71,6 +71,25 @@ def sureness(found: Measured) -> Array:
     return np.stack([probs_at(found, i).max(axis=1) for i in range(found.num_answers)])
 
 
+def test_exits_are_solved_on_the_confidence_that_a_system_brings() -> None:
+    found = made()
+    sure = np.random.default_rng(5).random((found.num_answers, len(found.labels)))
+    told = tuple(
+        tuple(replace(answer, sure=float(sure[i, n])) for i, answer in enumerate(clip))
+        for n, clip in enumerate(found.answers)
+    )
+    points = measured_points(replace(EXITS, solve="own"), replace(found, answers=told))
+    rules = [one.point.exit_rule for one in points]
+    assert rules
+    for rule in rules:
+        assert rule is not None
+        assert rule.criterion == "own"
+        first = rule.thresholds[0]
+        assert first > sure.max() or first in sure[0]
+    with pytest.raises(ValueError, match="how sure it is"):
+        measured_points(replace(EXITS, solve="own"), found)
+
+
 def test_a_fixed_stop_has_the_figures_of_its_answer() -> None:
     found = made()
     point = OperatingPoint(name="first 2", family="static", exit_rule=stop_after(2))

@@ -75,9 +75,11 @@ def test_a_batch_has_what_the_draws_say(folder: Path) -> None:
         "frames": (4, 3, 3, 24, 24),
         "more": (4, 2, 3, 24, 24),
         "label": (4,),
+        "number": (4,),
     }
     assert batch["frames"].dtype == torch.uint8
     assert batch["label"].tolist() == [0, 1, 2, 3]
+    assert batch["number"].tolist() == [0, 1, 2, 3]
 
 
 def test_a_sample_depends_on_its_seed_alone(folder: Path, tmp_path: Path) -> None:

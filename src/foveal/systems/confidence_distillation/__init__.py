@@ -1,0 +1,1 @@
+"""Confidence distillation: a cheap student says which clips are worth the teacher's time."""
