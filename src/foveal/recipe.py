@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from foveal.types import Canvas, Features
+from foveal.types import Canvas, Features, Sound
 
 Batch: TypeAlias = Mapping[str, Tensor]
 """Decoded samples by name, e.g. ``frames`` uint8 (B,T,C,H,W) and ``label`` int64 (B,)."""
@@ -75,6 +75,31 @@ class Draw:
     def __post_init__(self) -> None:
         if self.burst < 1 or self.num_frames % self.burst:
             raise ValueError(f"{self.num_frames} frames are no whole bursts of {self.burst}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a batch holds of the sound, float32 (B,S,samples), while trained and while judged.
+
+    A window is heard at the times of some of the pictures under the first name. All samples of
+    a clip without sound are zero.
+
+    Args:
+        view: the window.
+        first: the number of the picture at whose time the first window is heard.
+        every: one window for so many pictures.
+
+    Raises:
+        ValueError: ``first`` is not among the first ``every`` pictures.
+    """
+
+    view: Sound
+    first: int = 0
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.every:
+            raise ValueError(f"first must be in 0..{self.every - 1}, got {self.first}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,6 +234,7 @@ class Recipe:
         draws: what a batch holds beside ``label``.
         judged: what else a batch holds when the system is judged, beside ``frames`` on the
             canvas of ``config``: the same pictures through another view, by name.
+        heard: what a batch holds of the sound, by name.
         augment: what is done to a sample before it joins a batch.
         pretrained: dotted name of each backbone in the network that may begin with published
             weights, to the name they are published under
@@ -221,6 +247,7 @@ class Recipe:
     config: object = None
     draws: tuple[Draw, ...] = ()
     judged: Mapping[str, Canvas | Features] = field(default_factory=dict)
+    heard: Mapping[str, Heard] = field(default_factory=dict)
     augment: Augment | None = None
     pretrained: Mapping[str, str] = field(default_factory=dict)
 

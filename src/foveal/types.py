@@ -89,15 +89,19 @@ class Crop:
 class Sound:
     """A window of the audio track: mono float32 in [-1, 1], ``rate`` Hz, ``seconds`` long.
 
-    The window starts at the look's time; samples outside the track are zero.
+    The window starts ``lead_seconds`` before the look's time, so that sound and picture of one
+    moment are asked for by one time; samples outside the track are zero.
     """
 
     rate: int
     seconds: float
+    lead_seconds: float = 0.0
 
     def __post_init__(self) -> None:
         if self.rate < 1 or not self.seconds > 0:
             raise ValueError(f"sound needs a positive rate and length, got {self}")
+        if not 0 <= self.lead_seconds <= self.seconds:
+            raise ValueError(f"a window leads by at most its length, got {self}")
 
     @property
     def num_samples(self) -> int:

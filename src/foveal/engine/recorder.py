@@ -40,7 +40,12 @@ def describe_view(view: View) -> dict[str, Any]:
                 "short_side": view.canvas.short_side,
             }
         case Sound():
-            return {"view": "sound", "rate": view.rate, "window_seconds": view.seconds}
+            return {
+                "view": "sound",
+                "rate": view.rate,
+                "window_seconds": view.seconds,
+                "lead_seconds": view.lead_seconds,
+            }
         case Features():
             return {"view": "features", "name": view.name}
 

@@ -160,7 +160,8 @@ class _Reader:
                     # The crop's own canvas places the box, even if a note named it before.
                     self.frames[t].boxes[box] = self.on_frame(box)
             case "sound":
-                self.sounds += [(t, t + float(detail["window_seconds"])) for t in seconds]
+                lead, length = float(detail.get("lead_seconds", 0)), float(detail["window_seconds"])
+                self.sounds += [(t - lead, t - lead + length) for t in seconds]
             case "features":
                 self.features += seconds
 

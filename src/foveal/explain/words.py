@@ -58,7 +58,9 @@ def _look(detail: Mapping[str, Any], within: float, names: Mapping[int, str]) ->
             return f"{role} at a box {box} of {frames} ({width} × {height} px): {times}"
         case "sound":
             window = number(detail["window_seconds"])
-            return f"listened to {count(len(seconds), 'window')} of {window} s from: {times}"
+            lead = detail.get("lead_seconds", 0)
+            begun = f"begun {number(lead)} s before" if lead else "from"
+            return f"listened to {count(len(seconds), 'window')} of {window} s {begun}: {times}"
         case view:
             name = text(detail.get("name", view))
             return f"read {count(len(seconds), 'stored feature')} of {name}: {times}"

@@ -102,6 +102,7 @@ PAPERS: tuple[System, ...] = (
         question="which modality?",
         paper="Weng et al., TOMM 2023, arXiv 2104.09760",
         licence=NO_CODE,
+        status="working",
     ),
     System(
         name="reskd",

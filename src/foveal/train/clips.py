@@ -10,17 +10,28 @@ import numpy as np
 import torch
 
 from foveal.dataset import Kind, Sample, open_sample
-from foveal.recipe import Augment, Batch, Draw
+from foveal.recipe import Augment, Batch, Draw, Heard
 from foveal.sampling.choose import segment_bursts, segment_centres
 from foveal.train.cache import CacheError, FrameCache
 from foveal.train.checkpoint import TrainError
 from foveal.train.data import Trouble, stack
-from foveal.types import Array, Canvas, ClipInfo, Features, FovealError, Look, Plan, Source
+from foveal.types import (
+    Array,
+    Canvas,
+    ClipInfo,
+    Features,
+    FovealError,
+    Look,
+    Plan,
+    Sound,
+    Source,
+)
 
 _ATTEMPTS = 20
 """Clips drawn in the place of one that cannot be read, before the run gives up."""
 
 _NOTHING: Mapping[str, Canvas | Features] = {}
+_SILENCE: Mapping[str, Heard] = {}
 
 Planned = Callable[[ClipInfo], tuple[float, ...]]
 """What is known of a clip to the times a protocol plans to look at."""
@@ -28,10 +39,10 @@ Planned = Callable[[ClipInfo], tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Pictures of a clip under one name."""
+    """Pictures or sound of a clip under one name."""
 
     name: str
-    view: Canvas | Features
+    view: Canvas | Features | Sound
     times: tuple[float, ...]
 
 
@@ -44,6 +55,7 @@ class ClipData:
         draws: what is drawn of each clip for training, one frame from each of T equal parts.
         planned: for judging instead: the times the protocol plans, and ``views`` go with it.
         views: what is seen at the planned times, by name.
+        heard: of the sound, by name; it is decoded at each draw, also where frames are cached.
         augment: what is done to a sample.
         cache: of decoded frames; without one a clip is decoded each time it is drawn.
 
@@ -59,6 +71,7 @@ class ClipData:
         draws: tuple[Draw, ...] = (),
         planned: Planned | None = None,
         views: Mapping[str, Canvas | Features] = _NOTHING,
+        heard: Mapping[str, Heard] = _SILENCE,
         augment: Augment | None = None,
         cache: FrameCache | None = None,
     ) -> None:
@@ -71,6 +84,7 @@ class ClipData:
         self.draws = draws
         self.planned = planned
         self.views = dict(views)
+        self.heard = dict(heard)
         self.augment = augment
         self.cache = cache
         self._troubles: list[Trouble] = []
@@ -154,10 +168,21 @@ class ClipData:
             wanted = self._wanted(self._info(index, one), drawn)
             found = _stored(one, wanted, self.cache)
             if found is not None:
-                return found
+                return {**found, **self._sound(one, wanted)}
         source = open_sample(one, kind=self.kind, threads=1)
         try:
-            return _look(source, wanted or self._wanted(source.info, drawn))
+            wanted = wanted or self._wanted(source.info, drawn)
+            return {**_look(source, wanted), **_listen(source, self.heard, wanted)}
+        finally:
+            source.close()
+
+    def _sound(self, one: Sample, wanted: Sequence[Wanted]) -> Mapping[str, torch.Tensor]:
+        """Return what is heard of a clip whose pictures came from the cache."""
+        if not self.heard:
+            return {}
+        source = open_sample(one, kind=self.kind, threads=1)
+        try:
+            return _listen(source, self.heard, wanted)
         finally:
             source.close()
 
@@ -227,3 +252,18 @@ def _look(source: Source, wanted: Sequence[Wanted]) -> Mapping[str, torch.Tensor
         )
         for want in wanted
     }
+
+
+def _listen(
+    source: Source, heard: Mapping[str, Heard], wanted: Sequence[Wanted]
+) -> Mapping[str, torch.Tensor]:
+    """Return the windows of sound (S,samples) at the times of the first pictures of ``wanted``."""
+    windows: dict[str, torch.Tensor] = {}
+    for name, each in heard.items():
+        times = wanted[0].times[each.first :: each.every]
+        if source.info.has_sound:
+            (one,) = _look(source, (Wanted(name=name, view=each.view, times=times),)).values()
+        else:
+            one = torch.zeros(len(times), each.view.num_samples)
+        windows[name] = one
+    return windows

@@ -196,6 +196,7 @@ def make_data(
         dataset.samples["train"],
         kind=dataset.kind,
         draws=recipe.draws,
+        heard=recipe.heard,
         augment=recipe.augment,
         cache=cache,
     )
@@ -207,6 +208,7 @@ def make_data(
         kind=dataset.kind,
         planned=partial(planned_times, protocol.steps, config),
         views={"frames": config.canvas, **recipe.judged},
+        heard=recipe.heard,
         cache=cache,
     )
     return RunData(train=train, validation=validation)

@@ -207,7 +207,10 @@ class FileSource:
         if self._sound is None:
             zero = float(self._timeline.origin * self._timeline.time_base)
             self._sound = SoundReader(self._info.name, zero_seconds=zero, meter=self._meter)
-        windows = np.stack([self._sound.window(t, view.rate, view.num_samples) for t in times])
+        starts = [t - view.lead_seconds for t in times]
+        windows = np.stack([self._sound.window(t, view.rate, view.num_samples) for t in starts])
+        if self._sound.damaged:
+            self._warn("some of the sound cannot be decoded; it is silent there")
         self._meter.decode_ms += (time.perf_counter() - started) * 1e3
         return windows, times
 

@@ -130,7 +130,8 @@ class ArraySource:
         if self._sound is None:
             hint = "check ClipInfo.has_sound first, or give the sound too"
             raise NoSoundError(f"{shown(self._info.name)}: has no sound", hint=hint)
-        at = (seconds + np.arange(view.num_samples) / view.rate) * self._sound_rate
+        start = seconds - view.lead_seconds
+        at = (start + np.arange(view.num_samples) / view.rate) * self._sound_rate
         samples = np.arange(len(self._sound))
         heard = np.interp(at, samples, self._sound, left=0.0, right=0.0)
         return np.clip(heard, -1.0, 1.0).astype(np.float32)

@@ -47,6 +47,7 @@ class SoundReader:
             hint = "check ClipInfo.has_sound first, or give a file with sound"
             raise NoSoundError(f"{shown(name)}: has no sound that can be decoded", hint=hint)
         self._stream = stream
+        self.damaged = False  # whether some of what was read could not be decoded
         for other in self._container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
@@ -94,13 +95,17 @@ class SoundReader:
         for packet in self._container.demux(self._stream):
             self._meter.packets_read += 1
             self._meter.bytes_read += packet.size
-            with contextlib.suppress(av.InvalidDataError):  # damaged sound stays silent
-                for frame in self._stream.codec_context.decode(packet):
-                    time = float(frame.time or 0.0)
-                    if time >= end:
-                        return
-                    if time + frame.samples / frame.sample_rate > begin:
-                        yield frame
+            try:
+                frames = self._stream.codec_context.decode(packet)
+            except av.FFmpegError:  # damaged sound stays silent
+                self.damaged = True
+                continue
+            for frame in frames:
+                time = float(frame.time or 0.0)
+                if time >= end:
+                    return
+                if time + frame.samples / frame.sample_rate > begin:
+                    yield frame
 
 
 def _place(out: NDArray[np.float32], at: int, piece: AudioFrame) -> int:

@@ -140,5 +140,7 @@ class WindowSource:
     def _listen(self, look: Look, view: Sound) -> tuple[Array, tuple[float, ...]]:
         times = tuple(map(self._later, look.times))
         heard, _ = self._source.look(replace(look, times=times))
-        at = np.asarray(look.times)[:, None] + np.arange(view.num_samples) / view.rate
-        return np.where(at < self._info.duration_seconds, heard, np.float32(0)), look.times
+        starts = np.asarray(look.times)[:, None] - view.lead_seconds
+        at = starts + np.arange(view.num_samples) / view.rate
+        inside = (at >= 0) & (at < self._info.duration_seconds)
+        return np.where(inside, heard, np.float32(0)), look.times

@@ -147,11 +147,12 @@ def test_gates_sound_and_features_keep_their_times():
                 note(gates={"picture": True}),
                 note(time=3.0, gates={"picture": False}),
                 Event("look", {**stored, "asked": [2.0], "seconds": [2.5]}),
+                Event("look", {**sound, "lead_seconds": 0.25, "asked": [2.0], "seconds": [2.0]}),
             ]
         )
     )
     assert story.gates == {"picture": ((1.0, True), (3.0, False))}
-    assert story.sounds == ((1.0, 1.5),)
+    assert story.sounds == ((1.0, 1.5), (1.75, 2.25))
     assert story.features == (2.5,)
     assert story.frames == ()
 

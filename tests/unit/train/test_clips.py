@@ -14,12 +14,12 @@ import torch
 
 from foveal.dataset import Sample
 from foveal.layers import gentle
-from foveal.recipe import Batch, Draw
-from foveal.sampling.choose import segment_centres
+from foveal.recipe import Batch, Draw, Heard
+from foveal.sampling.choose import segment_bursts, segment_centres
 from foveal.train import ClipData, FrameCache, TrainError
 from foveal.train.batches import batches
 from foveal.train.clips import drawn_times, times_of
-from foveal.types import Canvas, ClipInfo, Features
+from foveal.types import Canvas, ClipInfo, Features, Sound
 from tests.helpers_video import make_clip, numbered_picture, read_number
 from tests.unit.train import plain
 
@@ -277,3 +277,46 @@ def test_sets_are_told_apart_by_paths_stretches_and_labels(folder: Path) -> None
     prints = {make(each).fingerprint() for each in (some, *others)}
     assert len(prints) == 6
     assert make(some).fingerprint() == make(some).fingerprint()
+
+
+# --- what is heard ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [True, False], ids=["cached", "live"])
+def test_sound_is_heard_at_the_times_of_pictures(tmp_path: Path, kept: bool) -> None:
+    """While training at the times that were drawn, while judging at those that are planned."""
+    tone = np.sin(2 * np.pi * 500 * np.arange(2 * 16000) / 16000).astype(np.float32)
+    loud = 0.9 * tone * (np.arange(len(tone)) >= 16000)  # in the second half
+    make_clip(tmp_path / "heard.mp4", num_frames=50, sound=loud)
+    make_clip(tmp_path / "mute.mp4", num_frames=50)
+    cache = FrameCache(tmp_path / "cache", limit_bytes=1 << 40) if kept else None
+    view = Sound(rate=8000, seconds=0.1, lead_seconds=0.05)
+    known = {
+        "kind": "video",
+        "heard": {"sound": Heard(view=view, first=1, every=2)},
+        "cache": cache,
+    }
+    both = samples(tmp_path, "heard.mp4", "mute.mp4")
+    drawn = ClipData(both, draws=(Draw(num_frames=8, burst=2, view=WHOLE),), **known)
+    planned = ClipData(
+        both,
+        planned=lambda clip: segment_bursts(clip, num_segments=4, length=2),
+        views={"frames": WHOLE},
+        **known,
+    )
+    for data in (drawn, planned):
+        batch = data.batch(np.arange(2), SEEDS[:2])
+        assert batch["sound"].shape == (2, 4, 800)
+        assert batch["sound"].dtype == torch.float32
+        assert not batch["sound"][1].any()
+        loudness = batch["sound"][0].square().mean(dim=1).sqrt()
+        seen = [read_number(picture.numpy()) for picture in batch["frames"][0, 1::2]]
+        for level, number in zip(loudness.tolist(), seen, strict=True):
+            if abs((number + 0.5) / 25 - 1) > 0.06:
+                assert level == pytest.approx(0.64 if number >= 25 else 0.0, abs=0.06)
+        assert {number >= 25 for number in seen} == {True, False}
+
+
+def test_what_is_heard_is_checked() -> None:
+    with pytest.raises(ValueError, match="first must be"):
+        Heard(view=Sound(rate=8000, seconds=0.1), first=2, every=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -100,3 +101,35 @@ def test_sound_of_an_array() -> None:
     assert not heard[1].any()
     with pytest.raises(NoSoundError):
         listen(ArraySource(frames, fps=25), 0.0, view=Sound(rate=8000, seconds=0.5))
+
+
+def test_a_window_may_begin_before_its_time(clip: str) -> None:
+    """So that the sound and the picture of one moment have one time."""
+    view = Sound(rate=RATE, seconds=0.5, lead_seconds=0.25)
+    source = FileSource(clip)
+    around = listen(source, 2.0, 0.1, view=view)
+    np.testing.assert_array_equal(
+        around[0], listen(source, 1.75, view=Sound(rate=RATE, seconds=0.5))[0]
+    )
+    assert not around[1].any()  # most of it before the track
+    array = ArraySource(np.zeros((100, 3, 4, 4), np.uint8), fps=25, sound=beeps(), sound_rate=RATE)
+    heard = listen(array, 2.25, 0.0, view=view)
+    np.testing.assert_allclose(heard[0], beeps()[2 * RATE : int(2.5 * RATE)], atol=1e-6)
+    assert not heard[1].any()
+    with pytest.raises(ValueError, match="leads by at most"):
+        Sound(rate=RATE, seconds=0.5, lead_seconds=0.6)
+
+
+def test_sound_that_cannot_be_decoded_is_silence_with_a_warning(tmp_path: Path) -> None:
+    path = Path(make_clip(tmp_path / "a.mp4", num_frames=100, sound=beeps()))
+    with av.open(str(path)) as container:
+        stream = container.streams.audio[0]
+        packets = [(p.pos, p.size) for p in container.demux(stream) if p.size]
+    data = bytearray(path.read_bytes())
+    for start, size in packets:
+        data[start : start + size] = b"\xff" * size
+    path.write_bytes(data)
+    source = FileSource(str(path))
+    for _ in range(2):
+        assert not listen(source, 2.25, view=Sound(rate=RATE, seconds=0.5)).any()
+    assert source.warnings == ["some of the sound cannot be decoded; it is silent there"]

@@ -87,6 +87,17 @@ def test_sound_is_silent_after_the_end() -> None:
     assert seconds == (0.0, 0.4)
 
 
+def test_sound_is_silent_before_the_beginning() -> None:
+    source = WindowSource(
+        clip(sound=np.ones(2000, np.float32), sound_rate=1000), start_seconds=0.5, end_seconds=1.0
+    )
+    source.plan(Plan(times=(0.0, 0.3)))
+    view = Sound(rate=1000, seconds=0.2, lead_seconds=0.1)
+    heard, _ = source.look(Look(times=(0.0, 0.3), view=view))
+    assert heard.sum(axis=1) == pytest.approx((100, 200))
+    assert not heard[0, :100].any()
+
+
 def test_stored_features_are_shifted_too() -> None:
     at = np.arange(10.0)
     source = WindowSource(

@@ -1,0 +1,1 @@
+"""HCMS: always listen, sometimes look, rarely watch how it moves."""
