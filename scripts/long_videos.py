@@ -13,7 +13,7 @@ and versions give the same videos.
 |---|---|---|---|---|
 | ``short`` | 30 s | 160x128, 12.5 | everybody | 3 |
 | ``calibration`` | 5 minutes | 320x256, 25 | who calibrates in one of the three splits | 1 |
-| ``test`` | 5 minutes | 320x256, 25 | who tests in one of the three splits | 2 |
+| ``test`` | 5 minutes | 320x256, 25 | who tests in one of the three splits | 1 |
 | ``memory`` | 10 minutes | 320x256, 25 | one who tests, one action | 1 |
 
 The action fills 12 to 20 % of a video, in one stretch at a place drawn at random: the target clip,
@@ -107,7 +107,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "short": Kind(seconds=30, height=128, width=160, every=2, who="everybody", variants=3),
     "calibration": Kind(seconds=300, height=256, width=320, every=1, who="calibration", variants=1),
-    "test": Kind(seconds=300, height=256, width=320, every=1, who="test", variants=2),
+    "test": Kind(seconds=300, height=256, width=320, every=1, who="test", variants=1),
     "memory": Kind(seconds=600, height=256, width=320, every=1, who="one", variants=1),
 }
 
