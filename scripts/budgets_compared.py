@@ -7,15 +7,17 @@ The rules below were written down before the first number was seen.
 
 weizmann: the three splits of ``scripts/train_by_command.py`` and its runs of ``baselines``,
 ``ocsampler`` and ``adafocus_v2`` (recipe ``small``, split i under seed i; trained if they are not
-there); ``gfnet`` joined them later, under the same rules. Calibrated on the clips for validation
-(one person, 10 clips: few, and the command says so), judged on the test clips (two people, 20
-clips).
+there); ``gfnet`` and ``adafocus_v3`` joined them later, under the same rules. Calibrated on the
+clips for validation (one person, 10 clips: few, and the command says so), judged on the test clips
+(two people, 20 clips).
 
 salient-frames-v1, fine-object-8-v1: Haystack files, 2,000 to learn from, 300 to calibrate on and
 200 to test, drawn with the seed of the run: 0, 1, 2. ``ocsampler`` on the first, ``adafocus_v2`` on
 the second, ``baselines`` on both; recipe ``tiny``, at the preset's number of frames and size, 600
-steps of 24 for ``adafocus_v2`` and the baselines, ``ocsampler`` as its recipe has it. All is
-trained by ``foveal train LIST.csv`` and calibrated by ``foveal calibrate``.
+steps of 24 for ``adafocus_v2`` and the baselines, ``ocsampler`` as its recipe has it. The second is
+the picture of the family of ``adafocus_v2``: ``adafocus_v3`` (600 steps) and ``gfnet`` (its recipe
+for clips) joined it later, and all four were judged again in one sitting. All is trained by
+``foveal train LIST.csv`` and calibrated by ``foveal calibrate``.
 
 On the test clips, a clip at a time, with one thread:
 
@@ -56,7 +58,7 @@ from train_by_command import write_list
 from foveal.api import Model
 from foveal.budget import Budget, BudgetError, profile, times_here
 from foveal.bundle import Bundle, Calibration, MeasuredPoint
-from foveal.calibration import Curve, Mark, csv_of, svg_of
+from foveal.calibration import Curve, Mark, csv_of, svg_of, with_front
 from foveal.haystack import Split, find, write_videos
 from foveal.results import cpu_name, write_result
 
@@ -72,6 +74,13 @@ SLACK = 0.1
 _TWENTY_FOUR = ("--set", "steps=600", "--set", "batch_size=24", "--set", "lr=0.003")
 _TINY = ("--recipe", "tiny")
 _SQUARE_64 = ("--set", "canvas.height=64", "--set", "canvas.width=64")
+# system: gfnet
+_GFNET_CLIPS = tuple(
+    word
+    for setting in ("num_frames=8", "policy=video", "fusion=mean", "glance_head=own")
+    for word in ("--set", setting)
+)
+# end of system
 SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "weizmann": {
         "baselines": (),
@@ -84,6 +93,9 @@ SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         # system: gfnet
         "gfnet": (),
         # end of system
+        # system: adafocus_v3
+        "adafocus_v3": (),
+        # end of system
     },
     "salient-frames-v1": {
         "baselines": (*_TINY, *_TWENTY_FOUR, "--set", "num_frames=10"),
@@ -95,6 +107,12 @@ SETS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
         "baselines": (*_TINY, *_TWENTY_FOUR, *_SQUARE_64, "--set", "num_frames=8"),
         # system: adafocus_v2
         "adafocus_v2": (*_TINY, "--set", "steps=600", "--set", "num_frames=8"),
+        # end of system
+        # system: adafocus_v3
+        "adafocus_v3": (*_TINY, "--set", "steps=600"),
+        # end of system
+        # system: gfnet
+        "gfnet": (*_TINY, *_SQUARE_64, *_GFNET_CLIPS),
         # end of system
     },
 }
@@ -345,7 +363,7 @@ def broken(runs: list[dict[str, Any]]) -> dict[str, str]:
 def draw(name: str, points: Mapping[str, list[dict[str, Any]]], clips: int) -> None:
     """Write the picture of a set and its figures."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    curves = tuple(curve_of(system, name, found, clips) for system, found in points.items())
+    curves = with_front([curve_of(system, name, found, clips) for system, found in points.items()])
     (RESULTS / f"{name}.svg").write_text(svg_of(curves), encoding="utf-8")
     (RESULTS / f"{name}.csv").write_text(csv_of(curves), encoding="utf-8")
 

@@ -130,7 +130,7 @@ def observe(model: Model, path: Path, *, name: str, group: str, half: Half) -> S
     clip = source.info
     dense_times = segment_centres(clip.duration_seconds, DENSE)
     dense_pictures, dense_probs = _look_at_all(model, source, dense_times, keyframes=False)
-    times, keyframes = protocol.glance_times(cfg, clip)
+    times, keyframes = protocol.glance(cfg, clip)
     pictures, probs = dense_pictures, dense_probs
     if times != dense_times:
         pictures, probs = _look_at_all(model, source, times, keyframes=keyframes)

@@ -59,6 +59,9 @@ SYSTEMS = (
     # system: gfnet
     "gfnet",
     # end of system
+    # system: adafocus_v3
+    "adafocus_v3",
+    # end of system
 )
 SETS = ("weizmann", "skateboard")
 BLOCKS = 9

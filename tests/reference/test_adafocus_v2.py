@@ -8,9 +8,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from foveal.layers import PrefixClassifier, RecurrentPolicy
 from foveal.recipe import StepContext
 from foveal.systems.adafocus_v2 import protocol, recipe
-from foveal.systems.adafocus_v2.model import Policy, PrefixClassifier, make_network
+from foveal.systems.adafocus_v2.model import make_network
 
 RNG = np.random.default_rng(0)
 
@@ -90,7 +91,7 @@ def gru(x, h, cell):
 
 
 def test_the_policy():
-    policy = Policy(in_channels=4, side=3, channels=5, width=6).double().train()
+    policy = RecurrentPolicy(in_channels=4, side=3, channels=5, width=6).double().train()
     maps = RNG.standard_normal((2, 3, 4, 3, 3))
     conv, norm, _, _, linear, second, _ = policy.encode
     weight = conv.weight.detach().numpy()[:, :, 0, 0]

@@ -1,6 +1,8 @@
 """Networks that turn pictures or clips into feature maps, of one form each."""
 
+from foveal.backbones.focus import focus_encoder, glance_encoder
 from foveal.backbones.form import ImageBackbone, VideoBackbone
+from foveal.backbones.frames import frame_recogniser, preview_encoder
 from foveal.backbones.image import ImageBackboneName, create
 from foveal.backbones.pretrained import Loaded, PretrainedError, load_modules, load_pretrained
 from foveal.backbones.shift import insert_temporal_shift
@@ -17,9 +19,13 @@ __all__ = [
     "conv_stack",
     "create",
     "create_video",
+    "focus_encoder",
+    "frame_recogniser",
+    "glance_encoder",
     "insert_temporal_shift",
     "load_modules",
     "load_pretrained",
+    "preview_encoder",
     "small_mobilenet",
     "small_resnet",
 ]

@@ -79,6 +79,11 @@ def read_curves(paths: Sequence[str | os.PathLike[str]]) -> tuple[Curve, ...]:
     for place, curve in enumerate(curves):
         if labels.count(curve.label) > 1:
             curves[place] = replace(curve, label=f"{curve.label} ({os.fspath(paths[place])})")
+    return with_front(curves)
+
+
+def with_front(curves: Sequence[Curve]) -> tuple[Curve, ...]:
+    """Return ``curves`` with the Pareto front over all of them marked; chance is no rival."""
     best = _front([mark for curve in curves for mark in curve.marks])
     return tuple(
         replace(curve, marks=tuple(replace(m, is_on_front=m in best) for m in curve.marks))

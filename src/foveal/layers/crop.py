@@ -106,9 +106,24 @@ def slice_at(images: Tensor, positions: Tensor, *, crop_size: int) -> Tensor:
     if not 1 <= crop_size <= min(height, width):
         raise ValueError(f"a crop of {crop_size} px does not fit an image of {height}x{width}")
     inside = positions.detach().clamp(0, 1)
-    steps = torch.arange(crop_size, device=positions.device)
-    rows = torch.floor(inside[:, :1] * (height - crop_size)).long() + steps
-    columns = torch.floor(inside[:, 1:] * (width - crop_size)).long() + steps
+    way = torch.tensor([height - crop_size, width - crop_size], device=positions.device)
+    return slice_corners(images, torch.floor(inside * way).long(), crop_size=crop_size)
+
+
+def slice_corners(images: Tensor, corners: Tensor, *, crop_size: int) -> Tensor:
+    """Return the squares whose top-left pixels are ``corners``, as they are.
+
+    Args:
+        images: (B,C,H,W) of any type.
+        corners: int64 (B,2) in the order (y, x), in px, inside.
+        crop_size: P in px, from 1 to the shorter side.
+
+    Returns:
+        A tensor (B,C,P,P) of the images' type.
+    """
+    width = images.shape[3]
+    steps = torch.arange(crop_size, device=corners.device)
+    rows, columns = corners[:, :1] + steps, corners[:, 1:] + steps
     index = (rows[:, :, None] * width + columns[:, None, :]).flatten(1)
     index = index[:, None].expand(-1, images.shape[1], -1)
     taken = images.flatten(2).gather(2, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -64,6 +65,38 @@ def segment_bursts(
     starts = [int((i + place) * width) for i, place in enumerate(chosen)]
     indices = [min(start + j, frames - 1) for start in starts for j in range(length)]
     return tuple(min((index + 0.5) / fps, duration) for index in indices)
+
+
+def glance_times(
+    clip: ClipInfo, count: int, *, pass_megapixels: float = 200.0, max_gap: float = 0.125
+) -> tuple[tuple[float, ...], bool]:
+    """Return ``count`` ascending times of a glance, and whether they are keyframes.
+
+    The centres of equal parts of the clip, read in one pass, or the last keyframe before each of
+    them (several may share one), where keyframes cover the clip and a pass would be long: no
+    other packet is decoded.
+
+    Args:
+        clip: says how long it is and where its keyframes are.
+        count: at least 1.
+        pass_megapixels: a clip whose frames have fewer pixels altogether (in millions) is read
+            in one pass even where keyframes cover it: that is quick, and exact.
+        max_gap: longest gap between keyframes that cover a clip, as a share of it.
+
+    >>> clip = ClipInfo(name="clip", duration_seconds=8.0, keyframe_seconds=(0.0, 2.0, 4.0, 6.0))
+    >>> glance_times(clip, 2, max_gap=0.3)
+    ((2.0, 6.0), True)
+    """
+    duration = clip.duration_seconds
+    centres = segment_centres(duration, count)
+    keys = clip.keyframe_seconds
+    pixels = (clip.num_frames or math.inf) * clip.height * clip.width
+    if not keys or 0 < pixels < pass_megapixels * 1e6:
+        return centres, False
+    if np.diff([0.0, *keys, duration]).max() > max_gap * duration:
+        return centres, False
+    last = np.searchsorted(keys, centres, side="right") - 1
+    return tuple(keys[i] for i in np.maximum(last, 0)), True
 
 
 def coarse_to_fine(num_segments: int) -> tuple[int, ...]:

@@ -87,8 +87,14 @@ def ladder(most: int) -> tuple[int, ...]:
     return tuple(sorted((c for c in counts if c <= most), reverse=True))
 
 
-def stops_and_exits(num_answers: int) -> tuple[OperatingPoint, ...]:
+def stops_and_exits(
+    num_answers: int, *, criterion: Criterion = "max_prob"
+) -> tuple[OperatingPoint, ...]:
     """Return the points of a system that answers after every frame: fixed stops, exits when sure.
+
+    Args:
+        num_answers: at least 1.
+        criterion: what exits go by.
 
     >>> [point.name for point in stops_and_exits(3)]
     ['all 3', 'exits', 'first 2', 'first 1']
@@ -96,7 +102,7 @@ def stops_and_exits(num_answers: int) -> tuple[OperatingPoint, ...]:
     every, *fewer = ladder(num_answers)
     points = [OperatingPoint(name=f"all {every}", family="static")]
     if fewer:
-        points.append(OperatingPoint(name="exits", family="exits", solve="max_prob"))
+        points.append(OperatingPoint(name="exits", family="exits", solve=criterion))
     points += [
         OperatingPoint(name=f"first {n}", family="static", exit_rule=stop_after(n)) for n in fewer
     ]

@@ -92,6 +92,7 @@ PAPERS: tuple[System, ...] = (
         question="which piece of space-time?",
         paper="Wang et al., ECCV 2022, arXiv 2209.13465",
         licence="no official code; its successor's is MIT",
+        status="working",
     ),
     System(
         name="hcms",
@@ -120,6 +121,7 @@ PAPERS: tuple[System, ...] = (
         question="which frames?",
         paper="Xia et al., ECCV 2022, arXiv 2207.10388",
         licence=NO_CODE,
+        status="working",
     ),
     System(
         name="stts",
@@ -147,6 +149,7 @@ PAPERS: tuple[System, ...] = (
         question="which frames?",
         paper="Xia et al., ECCV 2022, arXiv 2207.10379",
         licence=NO_CODE,
+        status="working",
     ),
     System(
         name="astfocus",

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from foveal.systems.adafocus_v2.model import ImageEncoder, Network
+from foveal.layers import ImageEncoder
+from foveal.systems.adafocus_v2.model import Network
 from foveal.systems.adafocus_v2.protocol import Config
 from foveal.types import Canvas
 

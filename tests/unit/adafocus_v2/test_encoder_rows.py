@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from foveal.backbones.focus import FOCUS_CPU_ROWS
+from foveal.layers import CPU_ROWS, ImageEncoder
 from foveal.systems.adafocus_v2 import protocol
-from foveal.systems.adafocus_v2.model import CPU_ROWS, ImageEncoder, make_network
+from foveal.systems.adafocus_v2.model import make_network
 
 
 class Counted(nn.Module):
@@ -52,4 +54,4 @@ def test_frames_that_see_each_other_stay_together():
         shifted = make_network(protocol.paper_tsm())
         alone = make_network(protocol.paper())
     assert (shifted.glance.encoder.cpu_rows, shifted.focus.encoder.cpu_rows) == (8, 12)
-    assert (alone.glance.cpu_rows, alone.focus.cpu_rows) == (CPU_ROWS, CPU_ROWS)
+    assert (alone.glance.cpu_rows, alone.focus.cpu_rows) == (CPU_ROWS, FOCUS_CPU_ROWS)

@@ -8,22 +8,20 @@ import torch
 from torch import nn
 
 from foveal.backbones import create, insert_temporal_shift
+from foveal.backbones.official import mobilenetv2_modules
+from foveal.layers import ImageEncoder, PrefixClassifier, RecurrentPolicy
 from foveal.recipe import StepContext
 from foveal.sampling.budget import exit_indices, exit_shares, solve_thresholds
 from foveal.sampling.confidence import confidence, softmax
 from foveal.systems.adafocus_v2 import recipe
 from foveal.systems.adafocus_v2.model import (
     Glanced,
-    ImageEncoder,
     Looked,
     Network,
-    Policy,
-    PrefixClassifier,
     ShiftEncoder,
     shift_policy,
 )
 from foveal.systems.adafocus_v2.protocol import frame_order, paper_tsm
-from foveal.systems.adafocus_v2.weights import mobilenetv2_modules
 from foveal.train import learning_rate_factor
 from tests.unit.adafocus_v2 import made
 
@@ -42,7 +40,7 @@ def close(found, wanted, *, relative=1e-5):
 def test_policy(instance):
     table = made.golden("policy", f"policy.{instance}")
     channels, side, width, frames, clips = (int(d) for d in table["dims"])
-    policy = Policy(in_channels=channels, side=side, channels=64, width=width).double()
+    policy = RecurrentPolicy(in_channels=channels, side=side, channels=64, width=width).double()
     made.load(policy, made.policy_tensors(made.filled(f"policy.{instance}")))
     maps = torch.from_numpy(table["feat"]).unflatten(0, (clips, frames)).requires_grad_()
     actions = policy.eval()(maps)

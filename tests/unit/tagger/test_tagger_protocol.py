@@ -99,7 +99,7 @@ def test_every_picture_different_is_looked_at() -> None:
 def test_keyframes_only_where_they_cover_the_clip(
     duration: float, keys: tuple[float, ...] | None, expected: bool
 ) -> None:
-    times, keyframes = protocol.glance_times(CFG, clip(duration, keys=keys))
+    times, keyframes = protocol.glance(CFG, clip(duration, keys=keys))
     assert keyframes is expected
     assert list(times) == sorted(set(times))
     if keyframes:
@@ -126,14 +126,14 @@ def test_small_clips_are_read_in_one_pass(
         height=height,
         width=width,
     )
-    assert protocol.glance_times(CFG, info)[1] is expected
+    assert protocol.glance(CFG, info)[1] is expected
 
 
 def test_a_keyframe_stands_for_what_follows_it() -> None:
     keys = (0.0, 1.1, 2.0, 3.5, 4.6, 6.0, 7.0, 8.2, 9.0)
     info = clip(10.0, keys=keys)
     cfg = replace(CFG, num_glances=8, max_gap=0.16)
-    times, keyframes = protocol.glance_times(cfg, info)
+    times, keyframes = protocol.glance(cfg, info)
     assert keyframes
     # Centres 0.625, 1.875, 3.125, ...: the keyframe on display then.
     assert times == (0.0, 1.1, 2.0, 3.5, 4.6, 6.0, 7.0, 9.0)
@@ -146,7 +146,7 @@ def test_five_minutes_and_an_hour_and_a_day_take_bounded_glances() -> None:
     counts = {}
     for seconds in (10.0, 300.0, 600.0, 3600.0, 86400.0):
         keys = tuple(float(t) for t in np.arange(0.0, seconds, min(10.0, seconds / 32)))
-        counts[seconds] = len(protocol.glance_times(CFG, clip(seconds, keys=keys))[0])
+        counts[seconds] = len(protocol.glance(CFG, clip(seconds, keys=keys))[0])
     assert counts == {10.0: 16, 300.0: 16, 600.0: 30, 3600.0: 64, 86400.0: 64}
 
 

@@ -13,82 +13,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from foveal.backbones import conv_stack, create, insert_temporal_shift
-from foveal.layers import CPU_ROWS, ImageEncoder, PixelNorm, crop_at
-from foveal.systems.adafocus_v2.protocol import POOLED_GLANCE_PX, Config, frame_order
-
-RESNET_GLANCE_PX = 96
-GLANCE_LAYERS = {"small": ((3, 8, 16, 16), (1, 2, 1)), "tiny": ((3, 8, 16, 16), (1, 2, 1))}
-FOCUS_LAYERS = {
-    "small": ((3, 16, 32, 64, 96), (2, 2, 2, 1)),
-    "tiny": ((3, 24, 48, 64), (1, 2, 2)),
-}
-"""Channels and strides of the encoders that are a few convolutions."""
-
-
-class Policy(nn.Module):
-    """Feature maps, in the order they are seen, to where the square goes: (y, x) in [0, 1]."""
-
-    def __init__(self, *, in_channels: int, side: int, channels: int, width: int) -> None:
-        super().__init__()
-        self.encode = nn.Sequential(
-            nn.Conv2d(in_channels, channels, 1, bias=False),
-            nn.BatchNorm2d(channels),
-            nn.Tanh(),
-            nn.Flatten(),
-            nn.Linear(channels * side * side, width),
-            nn.BatchNorm1d(width),
-            nn.Tanh(),
-        )
-        self.memory = nn.GRUCell(width, width)
-        self.place = nn.Sequential(nn.Linear(width, 2), nn.Sigmoid())
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Return actions (B,T,2) for ``maps`` (B,T,G,h,h)."""
-        states = self.encode(maps.flatten(0, 1)).unflatten(0, maps.shape[:2])
-        memory = torch.zeros_like(states[:, 0])
-        memories = []
-        for state in states.unbind(1):
-            memory = self.memory(state, memory)
-            memories.append(memory)
-        actions: Tensor = self.place(torch.stack(memories, dim=1))
-        return actions
-
-    def step(self, maps: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
-        """Return actions (B,2) and the new memory (B,M) for one frame's ``maps`` (B,G,h,h)."""
-        memory = self.memory(self.encode(maps), memory)
-        return self.place(memory), memory
-
-
-class PrefixClassifier(nn.Module):
-    """Vectors, in the order they are seen, to one prediction for every prefix.
-
-    Each prefix has a linear head of its own on the largest value so far of every element.
-    """
-
-    def __init__(
-        self, *, in_width: int, width: int, num_frames: int, num_classes: int, dropout: float
-    ) -> None:
-        super().__init__()
-        self.fuse = nn.Sequential(nn.Linear(in_width, width), nn.BatchNorm1d(width), nn.ReLU())
-        self.dropout = nn.Dropout(dropout)
-        bound = width**-0.5  # as nn.Linear draws its weights
-        self.weight = nn.Parameter(
-            torch.empty(num_frames, num_classes, width).uniform_(-bound, bound)
-        )
-        self.bias = nn.Parameter(torch.empty(num_frames, num_classes).uniform_(-bound, bound))
-
-    def forward(self, vectors: Tensor) -> Tensor:
-        """Return logits (B,T,K) for ``vectors`` (B,T,G+L); row t knows of frames 0..t only."""
-        fused = self.fuse(vectors.flatten(0, 1)).unflatten(0, vectors.shape[:2])
-        best = self.dropout(fused.cummax(dim=1).values)
-        return torch.einsum("btf,tkf->btk", best, self.weight) + self.bias
-
-    def step(self, vectors: Tensor, best: Tensor, prefix: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits (B,K) and the new maximum (B,F) after frame ``prefix`` (B,)."""
-        best = torch.maximum(best, self.fuse(vectors))
-        weight, bias = self.weight[prefix], self.bias[prefix]
-        return torch.matmul(weight, best[:, :, None])[:, :, 0] + bias, best
+from foveal.backbones import focus_encoder, glance_encoder
+from foveal.layers import (
+    ImageEncoder,
+    PixelNorm,
+    PrefixClassifier,
+    RecurrentPolicy,
+    crop_at,
+    map_state,
+)
+from foveal.systems.adafocus_v2.protocol import Config, frame_order
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +76,7 @@ class Network(nn.Module):
         self.normalise: nn.Module = PixelNorm()
         self.glance = glance
         self.glance_head = _head(glance.width, cfg)
-        self.policy = Policy(
+        self.policy = RecurrentPolicy(
             in_channels=glance.width,
             side=map_side,
             channels=cfg.policy_channels,
@@ -311,13 +245,7 @@ class ShiftNetwork(nn.Module):
 def shift_policy(*, in_channels: int, side: int, channels: int, width: int) -> nn.Sequential:
     """Return the policy of the TSM variant: stacked maps (B,T*G,h,h) to actions (B,2)."""
     return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.Tanh(),
-        nn.Flatten(),
-        nn.Linear(channels * side * side, width),
-        nn.BatchNorm1d(width),
-        nn.Tanh(),
+        *map_state(in_channels=in_channels, side=side, channels=channels, width=width),
         nn.Linear(width, width // 2),
         nn.BatchNorm1d(width // 2),
         nn.Tanh(),
@@ -335,44 +263,13 @@ def make_network(cfg: Config) -> Network | ShiftNetwork:
     Args:
         cfg: says which; in ``video`` mode encoders from timm get temporal shifts.
     """
-    glance, map_side = _glance_encoder(cfg)
-    focus = _focus_encoder(cfg)
-    kind = Network if cfg.place == "frame" else ShiftNetwork
+    video = cfg.place == "video"
+    glance, map_side = glance_encoder(
+        cfg.glance, size=cfg.canvas.width, shift_frames=cfg.num_frames if video else None
+    )
+    focus = focus_encoder(cfg.focus, shift_frames=cfg.num_focus_frames if video else None)
+    kind = ShiftNetwork if video else Network
     return kind(cfg, glance=glance, focus=focus, map_side=map_side)
-
-
-def _glance_encoder(cfg: Config) -> tuple[ImageEncoder, int]:
-    """Return the encoder of the glance and how wide its map is."""
-    scale: nn.Module | None = None
-    size = cfg.canvas.width
-    if cfg.glance in GLANCE_LAYERS:
-        channels, strides = GLANCE_LAYERS[cfg.glance]
-        net = conv_stack(channels, strides=strides)
-        scale = nn.AvgPool2d(size // POOLED_GLANCE_PX[cfg.glance])
-        size = POOLED_GLANCE_PX[cfg.glance]
-    elif cfg.glance == "resnet50":
-        net = create("resnet50")
-        size = RESNET_GLANCE_PX
-        scale = nn.Upsample((size, size), mode="bilinear", align_corners=True)
-    else:
-        net = create("mobilenetv2_100")
-        if cfg.place == "video":
-            insert_temporal_shift(net, num_frames=cfg.num_frames, fold_div=8)
-    rows = cfg.num_frames if cfg.place == "video" else CPU_ROWS
-    encoder = ImageEncoder(net, width=net.num_features, scale=scale, cpu_rows=rows)
-    return encoder, -(-size // net.stride)
-
-
-def _focus_encoder(cfg: Config) -> ImageEncoder:
-    if cfg.focus in FOCUS_LAYERS:
-        channels, strides = FOCUS_LAYERS[cfg.focus]
-        net = conv_stack(channels, strides=strides)
-        return ImageEncoder(net, width=net.num_features, pool="max")
-    net = create("resnet50")
-    if cfg.place == "frame":
-        return ImageEncoder(net, width=net.num_features)
-    insert_temporal_shift(net, num_frames=cfg.num_focus_frames, fold_div=8)
-    return ImageEncoder(net, width=net.num_features, cpu_rows=cfg.num_focus_frames)
 
 
 def _head(width: int, cfg: Config) -> nn.Sequential:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from foveal.backbones.official import encoder_name
 from foveal.backbones.weight_file import misfits
 from foveal.systems.adafocus_v2.model import make_network
 from foveal.systems.adafocus_v2.protocol import Config
@@ -94,39 +95,11 @@ def our_name(name: str, cfg: Config) -> str:
         if name.startswith(f"{official}."):
             rest = name.removeprefix(f"{official}.")
             is_encoder = ours.endswith("net.net")
-            return f"{ours}.{_encoder_name(rest) if is_encoder else rest}"
+            return f"{ours}.{encoder_name(rest) if is_encoder else rest}"
     raise WeightsError(
         f"the checkpoint holds {name!r}, which no AdaFocusV2 model has",
         hint="give the checkpoint of the official code, not one of its encoders alone",
     )
-
-
-def _encoder_name(name: str) -> str:
-    """Return timm's name of a tensor of an official encoder; ResNets share theirs."""
-    module, _, leaf = name.rpartition(".")
-    shifted = module.endswith(".net")
-    module = module.removesuffix(".net")
-    module = mobilenetv2_modules().get(module, module)
-    return f"{module}.conv.{leaf}" if shifted else f"{module}.{leaf}"
-
-
-def mobilenetv2_modules() -> dict[str, str]:
-    """Return official module to timm's for MobileNetV2."""
-    names = {
-        "features.0.0": "conv_stem",
-        "features.0.1": "bn1",
-        "features.18.0": "conv_head",
-        "features.18.1": "bn2",
-    }
-    first = {0: "conv_dw", 1: "bn1", 3: "conv_pw", 4: "bn2"}
-    others = {0: "conv_pw", 1: "bn1", 3: "conv_dw", 4: "bn2", 6: "conv_pwl", 7: "bn3"}
-    index = 1
-    for stage, repeats in enumerate((1, 2, 3, 4, 3, 3, 1)):
-        for block in range(repeats):
-            for place, layer in (others if stage else first).items():
-                names[f"features.{index}.conv.{place}"] = f"blocks.{stage}.{block}.{layer}"
-            index += 1
-    return names
 
 
 def _complete(converted: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:

@@ -9,12 +9,12 @@ Letters: T pictures glanced at, S stretches, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from foveal.sampling.choose import segment_centres, tag_stretches
+from foveal.sampling.choose import glance_times, tag_stretches
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer_segments, call_rows, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpec
@@ -96,7 +96,7 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Glance at the clip, cut it into stretches, look at one picture of each, answer."""
-    times, keyframes = glance_times(cfg, clip)
+    times, keyframes = glance(cfg, clip)
     yield from plan(times, keyframes=keyframes)
     pictures = yield from look(times, cfg.canvas, role="glance")
 
@@ -120,31 +120,17 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     yield from answer_segments(tag_stretches(np.array([0.0, *borders, end]), probs))
 
 
-def glance_times(cfg: Config, clip: ClipInfo) -> tuple[tuple[float, ...], bool]:
-    """Return the ascending times of the glance, and whether they are keyframes.
-
-    The centres of equal parts of the clip, read in one pass, or the last keyframe before each of
-    them, where keyframes cover the clip and a pass would be long: no other packet is decoded.
-    """
+def glance(cfg: Config, clip: ClipInfo) -> tuple[tuple[float, ...], bool]:
+    """Return the ascending times of the glance, and whether they are keyframes."""
     duration = clip.duration_seconds
     count = max(cfg.num_glances, min(math.ceil(duration / cfg.glance_seconds), cfg.max_glances))
-    centres = segment_centres(duration, min(count, clip.num_frames or count))
-    keys = clip.keyframe_seconds
-    if not keys or _quickly_read(cfg, clip) or not _covered(cfg, keys, duration):
-        return tuple(dict.fromkeys(centres)), False
-    last = np.searchsorted(keys, centres, side="right") - 1
-    return tuple(keys[i] for i in np.unique(np.maximum(last, 0))), True
-
-
-def _quickly_read(cfg: Config, clip: ClipInfo) -> bool:
-    """Return whether the clip is known to be small enough for a whole pass."""
-    pixels = (clip.num_frames or math.inf) * clip.height * clip.width
-    return 0 < pixels < cfg.pass_megapixels * 1e6
-
-
-def _covered(cfg: Config, keys: Sequence[float], duration: float) -> bool:
-    """Return whether the keyframes leave no long gap, the ends of the clip included."""
-    return bool(np.diff([0.0, *keys, duration]).max() <= cfg.max_gap * duration)
+    times, keyframes = glance_times(
+        clip,
+        min(count, clip.num_frames or count),
+        pass_megapixels=cfg.pass_megapixels,
+        max_gap=cfg.max_gap,
+    )
+    return tuple(dict.fromkeys(times)), keyframes
 
 
 def neighbour_difference(pictures: Array, *, size: int) -> Array:

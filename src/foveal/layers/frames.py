@@ -1,0 +1,136 @@
+"""Frames one by one: a vector, a class, and the answer of several of them.
+
+Letters: B clips, T frames, N frames of all clips, D features, K classes.
+
+Example:
+    >>> import torch
+    >>> from torch import nn
+    >>> from foveal.layers import FrameClassifier
+    >>> classifier = FrameClassifier(nn.Identity(), width=32, num_classes=10)
+    >>> classifier(torch.zeros(5, 32)).shape
+    torch.Size([5, 10])
+    >>> classifier.clip_logits(torch.zeros(2, 16, 32)).shape
+    torch.Size([2, 16, 10])
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from foveal.layers.encoder import ImageEncoder
+from foveal.layers.pixels import PixelNorm
+
+
+class PictureVectors(nn.Module):
+    """uint8 pictures (N,3,H,W) to the vectors (N,D) of an encoder.
+
+    Args:
+        encoder: takes normalised pictures.
+        blocks: pixels down and across that are averaged into one first.
+    """
+
+    def __init__(self, encoder: ImageEncoder, *, blocks: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        self.shrink = nn.Identity() if blocks == (1, 1) else nn.AvgPool2d(blocks)
+        self.norm = PixelNorm()
+        self.encoder = encoder
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return vectors (N,D)."""
+        vectors: Tensor = self.encoder(self.norm(self.shrink(pictures.float())))[1]
+        return vectors
+
+
+class FrameClassifier(nn.Module):
+    """A recogniser of single frames; called, it gives probabilities.
+
+    Args:
+        encoder: frames (N,...) to vectors (N,D).
+        width: D.
+        num_classes: K.
+        dropout: before the last layer, while training.
+    """
+
+    def __init__(
+        self, encoder: nn.Module, *, width: int, num_classes: int, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(width, num_classes)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        """Return probabilities (N,K) of frames (N,...)."""
+        logits: Tensor = self.head(self.encoder(frames))
+        return logits.softmax(dim=1)
+
+    def clip_logits(self, frames: Tensor) -> Tensor:
+        """Return logits (B,T,K) of frames (B,T,...)."""
+        logits: Tensor = self.head(self.dropout(self.clip_vectors(frames)))
+        return logits
+
+    def clip_vectors(self, frames: Tensor) -> Tensor:
+        """Return vectors (B,T,D) of frames (B,T,...)."""
+        vectors: Tensor = self.encoder(frames.flatten(0, 1))
+        return vectors.reshape(*frames.shape[:2], vectors.shape[1])
+
+
+def mean_answer(frame_logits: Tensor) -> Tensor:
+    """Return logits (B,K) whose probabilities are the mean of those of the frames (B,T,K)."""
+    log_probs = frame_logits.log_softmax(dim=-1)
+    return log_probs.logsumexp(dim=1) - math.log(frame_logits.shape[1])
+
+
+def drawn_frames(frames: Tensor, *, count: int, generator: torch.Generator) -> Tensor:
+    """Return ``count`` of the frames (B,T,...), drawn anew for each clip, in order of time."""
+    keys = torch.rand(frames.shape[:2], generator=generator)
+    index = keys.argsort(dim=1)[:, :count].sort(dim=1).values.to(frames.device)
+    return taken(frames, index)
+
+
+def taken(frames: Tensor, index: Tensor) -> Tensor:
+    """Return ``frames`` (B,T,...) at ``index`` int64 (B,N), as (B,N,...)."""
+    rows = torch.arange(len(frames), device=frames.device)[:, None]
+    return frames[rows, index]
+
+
+def scaled_rows(scores: Tensor) -> Tensor:
+    """Return ``scores`` (...,T) moved and scaled to [0, 1] in float64; 0 where all are equal."""
+    scores = scores.double()
+    lowest, highest = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
+    width = highest - lowest
+    return torch.where(width > 0, (scores - lowest) / width.clamp(min=1e-300), 0.0)
+
+
+def most_salient(saliency: Tensor, *, num_frames: int) -> Tensor:
+    """Return the N largest of (B,T) as int64 (B,N) ascending; ties go to the lower index."""
+    order = torch.sort(saliency, dim=1, descending=True, stable=True).indices
+    return order[:, :num_frames].sort(dim=1).values
+
+
+def consensus_loss(
+    classifier: FrameClassifier,
+    frames: Tensor,
+    label: Tensor,
+    *,
+    count: int,
+    generator: torch.Generator,
+) -> dict[str, Tensor]:
+    """Return the cross-entropy of the mean logits of some frames of each clip, drawn anew.
+
+    Source: temporal segment networks (Wang et al., ECCV 2016, arXiv 1608.00859).
+
+    Args:
+        classifier: learns.
+        frames: (B,T,...).
+        label: int64 (B,).
+        count: frames drawn; all, where there are fewer.
+        generator: draws them.
+    """
+    kept = drawn_frames(frames, count=min(count, frames.shape[1]), generator=generator)
+    logits = classifier.clip_logits(kept).mean(dim=1)
+    accuracy = (logits.argmax(dim=1) == label).float().mean()
+    return {"loss": nn.functional.cross_entropy(logits, label), "accuracy": accuracy}

@@ -1,0 +1,1 @@
+"""AdaFocusV3 and Uni-AdaFocus: which piece of space-time?"""

@@ -1,0 +1,1 @@
+"""NSNet: frames that show no action are negatives, and only the salient ones are looked at."""

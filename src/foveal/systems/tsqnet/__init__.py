@@ -1,0 +1,1 @@
+"""TSQNet: which frames would be salient if this video showed that class?"""

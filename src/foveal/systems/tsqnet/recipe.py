@@ -1,0 +1,352 @@
+"""How TSQNet is trained: a recogniser, then, that frozen, both branches by the labels of videos.
+
+Source: arXiv 2207.10379; the loss and its numbers are a reconstruction. A batch holds ``frames``
+uint8 (B,T,3,H,W) or stored features (B,T,D), perhaps ``preview`` (B,T,D) and ``objects`` (B,T,O),
+and ``label`` int64 (B,). Letters: B videos, T candidates, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import torch
+from torch import Tensor
+from torch.nn import Module, functional
+
+from foveal.layers import ResizedCrop, consensus_loss, gentle
+from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.systems.tsqnet import protocol
+from foveal.systems.tsqnet.model import Asked, Network, Words, make_network
+from foveal.systems.tsqnet.protocol import Config
+from foveal.types import Canvas, Features
+
+TRAIN_FRAMES = 6
+"""Frames of a video that the recogniser learns from at a time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryLoss:
+    """How the branches are taught.
+
+    Args:
+        focus: exponent that makes easy absent classes count less (asymmetric loss); 0 is plain
+            binary cross-entropy.
+        clip: an absent class less likely than this does not count at all.
+        agreement: weight of the divergence between the frames that both branches point at for the
+            label.
+        means: share of the stage in which visual queries are the mean memory of their class's
+            frames, before they are learnt.
+
+    Raises:
+        ValueError: a number is out of range.
+    """
+
+    focus: float = 0.0
+    clip: float = 0.0
+    agreement: float = 0.0
+    means: float = 0.02
+
+    def __post_init__(self) -> None:
+        if min(self.focus, self.agreement) < 0 or not (0 <= self.clip < 1 and 0 <= self.means < 1):
+            raise ValueError(f"weights are not negative, clip and means in [0, 1), got {self}")
+
+
+PLAIN = QueryLoss()
+MANY_CLASSES = QueryLoss(focus=4.0, clip=0.05, agreement=0.1)
+
+
+def recogniser_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
+    """Return the cross-entropy of the mean logits of some frames, drawn anew for each video."""
+    return consensus_loss(
+        cast(Network, network).recogniser,
+        batch["frames"],
+        batch["label"],
+        count=TRAIN_FRAMES,
+        generator=context.generator,
+    )
+
+
+def dense_logits(network: Module, batch: Batch) -> Tensor:
+    """Return the mean of the recogniser's logits (B,C) over all candidates."""
+    logits: Tensor = cast(Network, network).recogniser.clip_logits(batch["frames"]).mean(dim=1)
+    return logits
+
+
+def class_loss(logits: Tensor, label: Tensor, *, told: QueryLoss) -> Tensor:
+    """Return binary cross-entropies summed over classes, the mean over videos.
+
+    Of an absent class with probability p it is ``-(p')^focus log(1 - p')``, p' being p less
+    ``clip`` but not below 0 (Ridnik et al., arXiv 2009.14119).
+
+    Args:
+        logits: (B,C).
+        label: int64 (B,).
+        told: focus and clip.
+    """
+    present = functional.one_hot(label, logits.shape[1]).bool()
+    found = -functional.logsigmoid(logits)
+    if told.focus == 0 and told.clip == 0:
+        absent = -functional.logsigmoid(-logits)
+    else:
+        moved = (logits.sigmoid() - told.clip).clamp(min=0)
+        absent = -(moved**told.focus) * (1 - moved).clamp(min=1e-8).log()
+    return torch.where(present, found, absent).sum(dim=1).mean()
+
+
+def disagreement(first: Tensor, second: Tensor) -> Tensor:
+    """Return the mean Jensen-Shannon divergence of distributions (B,T)."""
+    middle = (first + second) / 2
+    both = [
+        (p * (p.clamp(min=1e-9) / middle.clamp(min=1e-9)).log()).sum(1) for p in (first, second)
+    ]
+    return (both[0] + both[1]).mean() / 2
+
+
+def sampler_loss(
+    network: Module, batch: Batch, context: StepContext, *, told: QueryLoss = PLAIN
+) -> Mapping[str, Tensor]:
+    """Return the class losses of the branches and, if asked for, how far they disagree."""
+    net = cast(Network, network)
+    label = batch["label"]
+    seen = net.seen(batch["frames"], batch.get("preview"), batch.get("objects"))
+    if net.sampler.visual is not None and context.progress < told.means:
+        set_queries(net, seen[0], label)
+    asked: list[Asked] = net.sampler(*seen)
+    terms = {
+        name: class_loss(one.logits, label, told=told)
+        for name, one in zip(net.cfg.asking, asked, strict=True)
+    }
+    loss = torch.stack(list(terms.values())).sum()
+    if told.agreement and len(asked) == 2:
+        rows = [one.saliency[torch.arange(len(label)), label] for one in asked]
+        apart = disagreement(rows[0], rows[1])
+        loss = loss + told.agreement * apart
+        terms["disagreement"] = apart
+    return {"loss": loss, **terms}
+
+
+@torch.no_grad()
+def set_queries(network: Network, seen: Tensor, label: Tensor) -> None:
+    """Move the visual queries of the classes in the batch onto the mean memory of their frames.
+
+    Means have length 1. They are of a batch, and of the classes that are in it; the first batches
+    move them all.
+    """
+    visual = network.sampler.visual
+    assert visual is not None
+    mean = visual.memory(seen).mean(dim=1)
+    sums = torch.zeros_like(visual.queries).index_add_(0, label, mean)
+    here = torch.bincount(label, minlength=len(sums)) > 0
+    visual.queries[here] = functional.normalize(sums[here], dim=1)
+
+
+def sampled_logits(network: Module, batch: Batch) -> Tensor:
+    """Return the logits (B,C) of the frames that the sampler keeps."""
+    output = network(batch["frames"], batch.get("preview"), batch.get("objects"))
+    logits: Tensor = output.logits
+    return logits
+
+
+def kept_frames_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
+    """Return the recogniser's cross-entropy on the frames that the sampler keeps."""
+    logits = sampled_logits(network, batch)
+    return {"loss": functional.nll_loss(logits.log_softmax(dim=1), batch["label"])}
+
+
+# --- recipes -----------------------------------------------------------------------------------
+
+
+def paper(
+    *, cfg: Config | None = None, words: Words | None = None, told: QueryLoss = MANY_CLASSES
+) -> Recipe:
+    """Return the recipe for ActivityNet: 16 candidates to 5, ResNet-50 as the recogniser.
+
+    The paper reports 76.6 % mAP at 26.1 GMACs. Numbers of the optimiser are reconstructions. The
+    last stage teaches the recogniser on what the sampler keeps.
+
+    Args:
+        cfg: of the network.
+        words: of class names and of ImageNet's objects; without them the textual branch asks by
+            arbitrary vectors.
+        told: how the branches are taught.
+    """
+    cfg = protocol.paper() if cfg is None else cfg
+    canvas = _pictures(cfg)
+    side = canvas.short_side or canvas.height
+    recogniser = Stage(
+        name="recogniser",
+        loss=recogniser_loss,
+        trains=(Group(prefixes=("recogniser",)),),
+        judge=dense_logits,
+        optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4),
+        batch_size=64,
+        epochs=50,
+    )
+    encoders = ("sampler.visual.encoder",) if "visual" in cfg.asking else ()
+    sampler = Stage(
+        name="sampler",
+        loss=partial(sampler_loss, told=told),
+        trains=(
+            *(Group(prefixes=(name,), lr_scale=0.1) for name in encoders),
+            Group(prefixes=_learning(cfg)),
+        ),
+        eval_modules=("recogniser", "sampler.textual.encoder"),
+        judge=sampled_logits,
+        optimizer=Optimizer(kind="adamw", lr=1e-4, weight_decay=1e-2),
+        batch_size=64,
+        epochs=40,
+    )
+    tuned = Stage(
+        name="kept-frames",
+        loss=kept_frames_loss,
+        trains=(Group(prefixes=("recogniser",)),),
+        eval_modules=("sampler",),
+        judge=sampled_logits,
+        optimizer=Optimizer(kind="sgd", lr=0.001, momentum=0.9, weight_decay=5e-4),
+        batch_size=64,
+        epochs=10,
+    )
+    pretrained = {"recogniser.encoder.encoder.net": "resnet50"}
+    if "visual" in cfg.asking:
+        pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
+    if "textual" in cfg.asking:
+        pretrained["sampler.textual.encoder.0.encoder.net"] = "efficientnet_b0"
+    return Recipe(
+        name="paper",
+        network=partial(_network, cfg, words),
+        stages=(recogniser, sampler, tuned),
+        config=cfg,
+        draws=(
+            Draw(
+                num_frames=cfg.num_candidates,
+                view=Canvas(height=side, width=side, short_side=side),
+            ),
+        ),
+        augment=ResizedCrop(size=canvas.width),
+        pretrained=pretrained if cfg.networks == "paper" else {},
+    )
+
+
+def _learning(cfg: Config) -> tuple[str, ...]:
+    """Return what the sampler's stage trains; a network that knows objects keeps its weights."""
+    found = ["sampler.visual"] if "visual" in cfg.asking else []
+    if "textual" in cfg.asking:
+        names: tuple[str, ...] = ("context", "layers", "read", "from_other", "ask", "nothing")
+        if cfg.interaction != "add" or cfg.branches != "both" or cfg.query_layers != 2:
+            names = tuple(name for name in names if name != "from_other")
+        found += [f"sampler.textual.{name}" for name in names]
+    return tuple(found)
+
+
+def small(
+    *, cfg: Config | None = None, recogniser_steps: int = 300, sampler_steps: int = 200
+) -> Recipe:
+    """Return a run for real clips of 16 candidates at 96 px: some minutes on one core.
+
+    Nothing is pretrained; pictures are cut, mirrored and coloured at random.
+    """
+    cfg = protocol.small() if cfg is None else cfg
+    large, augment = gentle(_pictures(cfg))
+    return Recipe(
+        name="small",
+        network=partial(_network, cfg, None),
+        stages=_quick(PLAIN, recogniser_steps, sampler_steps, batch_size=16, decay=0.01),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_candidates, view=large),),
+        augment=augment,
+    )
+
+
+def tiny(
+    *, cfg: Config | None = None, recogniser_steps: int = 600, sampler_steps: int = 600
+) -> Recipe:
+    """Return the scaled-down recipe on 16 frames of 24 px: a few minutes on one core."""
+    cfg = protocol.tiny() if cfg is None else cfg
+    return Recipe(
+        name="tiny",
+        network=partial(_network, cfg, None),
+        stages=_quick(PLAIN, recogniser_steps, sampler_steps, batch_size=64),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
+    )
+
+
+def features(
+    *,
+    cfg: Config | None = None,
+    words: Words | None = None,
+    told: QueryLoss = PLAIN,
+    recogniser_steps: int = 800,
+    sampler_steps: int = 800,
+) -> Recipe:
+    """Return a run on stored features: a minute or two on one core."""
+    cfg = protocol.features() if cfg is None else cfg
+    draws = [Draw(num_frames=cfg.num_candidates, view=cfg.canvas)]
+    judged: dict[str, Canvas | Features] = {}
+    for name, view in (("preview", cfg.preview), ("objects", cfg.objects)):
+        if view is not None:
+            draws.append(Draw(name=name, num_frames=cfg.num_candidates, view=view))
+            judged[name] = view
+    return Recipe(
+        name="features",
+        network=partial(_network, cfg, words),
+        stages=_quick(told, recogniser_steps, sampler_steps, batch_size=64, decay=0.05),
+        config=cfg,
+        draws=tuple(draws),
+        judged=judged,
+    )
+
+
+def _network(cfg: Config, words: Words | None) -> Network:
+    return make_network(cfg) if words is None else Network(cfg, words=words)
+
+
+def _quick(
+    told: QueryLoss,
+    recogniser_steps: int,
+    sampler_steps: int,
+    *,
+    batch_size: int,
+    decay: float = 0.0,
+) -> tuple[Stage, ...]:
+    optimizer = Optimizer(kind="adamw", lr=2e-3, weight_decay=decay)
+    recogniser = Stage(
+        name="recogniser",
+        loss=recogniser_loss,
+        trains=(Group(prefixes=("recogniser",)),),
+        judge=dense_logits,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        steps=recogniser_steps,
+        warmup_steps=20,
+    )
+    sampler = Stage(
+        name="sampler",
+        loss=partial(sampler_loss, told=told),
+        trains=(Group(prefixes=("sampler",)),),
+        eval_modules=("recogniser",),
+        judge=sampled_logits,
+        optimizer=optimizer,
+        batch_size=batch_size,
+        steps=sampler_steps,
+        warmup_steps=20,
+    )
+    return recogniser, sampler
+
+
+def _pictures(cfg: Config) -> Canvas:
+    if isinstance(cfg.canvas, Features):
+        raise ValueError("this recipe takes pictures; the recipe features takes stored features")
+    return cfg.canvas
+
+
+RECIPES: Mapping[str, Callable[..., Recipe]] = {
+    "paper": paper,
+    "small": small,
+    "tiny": tiny,
+    "features": features,
+}
+"""By the name ``--recipe`` knows them under."""

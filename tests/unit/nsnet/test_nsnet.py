@@ -1,0 +1,213 @@
+"""What the sheet asks of NSNet: targets, both modules, what is kept, what it costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from foveal.cost.torch_counter import count_torch_macs
+from foveal.recipe import StepContext
+from foveal.sampling.salient import kept_by
+from foveal.systems.nsnet import protocol, recipe
+from foveal.systems.nsnet.model import Network, build, weighted_mean
+from foveal.types import ClipInfo
+
+CFG = protocol.features(
+    num_classes=5, num_frames=3, feature_width=8, preview="preview", preview_width=6
+)
+
+
+def batch_of(num=7, seed=0):
+    rng = np.random.default_rng(seed)
+    return {
+        "frames": torch.from_numpy(rng.normal(size=(num, 16, 8)).astype(np.float32)),
+        "preview": torch.from_numpy(rng.normal(size=(num, 16, 6)).astype(np.float32)),
+        "label": torch.from_numpy(rng.integers(0, 5, num)),
+    }
+
+
+def network_of(cfg=CFG, seed=0):
+    torch.manual_seed(seed)
+    return Network(cfg).eval()
+
+
+def context(seed=0):
+    return StepContext(progress=0.5, generator=torch.Generator().manual_seed(seed))
+
+
+# --- line 1: targets ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["confidence", "prototype"])
+def test_a_target_sums_to_one_best_has_no_background_worst_nothing_else(source) -> None:
+    network, batch = network_of(), batch_of()
+    scores = recipe.frame_scores(network, batch, source=source)
+    target = recipe.frame_targets(
+        scores, batch["label"], num_classes=5, told=recipe.PAPER_SUPERVISION
+    )
+    assert torch.allclose(target.sum(dim=-1), torch.ones(7, 16))
+    rows = torch.arange(7)
+    assert target[rows, scores.argmax(dim=1), -1].max() < 1e-6
+    assert torch.equal(target[rows, scores.argmin(dim=1), -1], torch.ones(7))
+    others = torch.ones(7, 6, dtype=torch.bool)
+    others[rows, batch["label"]] = others[:, -1] = False
+    assert target.transpose(1, 2)[others].abs().max() == 0
+
+
+def test_hard_targets_and_damped_ones() -> None:
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.5, 0.5, 0.5]])
+    hard = recipe.normalised(scores, told=recipe.Supervision(hard=True))
+    assert hard.tolist() == [[1, 1, 0], [0, 0, 0]]
+    damped = recipe.normalised(scores, told=recipe.Supervision(damp=True))
+    assert damped[0].tolist() == pytest.approx([1.0, 0.9, 0.2])
+    assert damped[1].tolist() == [1, 1, 1]  # nothing stands out: nothing is background
+
+
+def test_prototypes_are_confidence_weighted_means() -> None:
+    network, batch = network_of(), batch_of()
+    with torch.no_grad():
+        vectors = network.recogniser.clip_vectors(batch["frames"])
+        probs = network.recogniser.head(vectors).softmax(dim=-1)
+    found = recipe.frame_scores(network, batch, source="prototype")
+    for i, label in enumerate(batch["label"]):
+        same = batch["label"] == label
+        weights = probs[same][..., label]
+        mean = (weights[..., None] * vectors[same]).sum((0, 1)) / weights.sum()
+        near = functional.cosine_similarity(vectors[i], mean[None], dim=-1)
+        assert torch.allclose(found[i], near, atol=1e-5)
+
+
+# --- line 2: the video module ------------------------------------------------------------------
+
+
+def test_full_attention_is_the_mean_and_its_rest_is_finite() -> None:
+    frames = torch.randn(2, 16, 4, requires_grad=True)
+    whole = torch.ones(2, 16, requires_grad=True)
+    assert torch.allclose(weighted_mean(frames, whole), frames.mean(dim=1), atol=1e-6)
+    rest = weighted_mean(frames, 1 - whole)
+    assert rest.isfinite().all()
+    functional.cross_entropy(rest, torch.tensor([3, 3])).backward()
+    assert whole.grad.isfinite().all()
+    assert frames.grad.isfinite().all()
+
+
+def test_loss_is_what_it_says() -> None:
+    network, batch = network_of(), batch_of()
+    told = recipe.Supervision(mu=0.3, guidance=0.2, sparsity=0.1)
+    found = recipe.sampler_loss(network, batch, context(), told=told)
+    scored = network.sampler(batch["preview"])
+    scores = recipe.frame_scores(network, batch, source="confidence")
+    salient = (scores - scores.amin(1, keepdim=True)) / (
+        scores.amax(1, keepdim=True) - scores.amin(1, keepdim=True)
+    )
+    logs = scored.frame_logits.log_softmax(-1)
+    of_label = torch.stack([logs[i, :, label] for i, label in enumerate(batch["label"])])
+    frame = -(salient * of_label + (1 - salient) * logs[..., -1]).mean()
+    video = functional.cross_entropy(scored.salient, batch["label"])
+    rest = functional.cross_entropy(scored.rest, torch.full((7,), 5))
+    guided = (scored.attention - salient).square().sum(1).mean()
+    wanted = frame + video + 0.3 * rest + 0.2 * guided + 0.1 * scored.attention.mean()
+    assert found["loss"].item() == pytest.approx(wanted.item(), rel=1e-5)
+
+
+def test_without_background_no_frame_is_pushed_away() -> None:
+    network, batch = network_of(), batch_of()
+    told = recipe.Supervision(background=False)
+    found = recipe.sampler_loss(network, batch, context(), told=told)
+    scored = network.sampler(batch["preview"])
+    labels = batch["label"].repeat_interleave(16)
+    frame = functional.cross_entropy(scored.frame_logits.flatten(0, 1), labels)
+    video = functional.cross_entropy(scored.salient, batch["label"])
+    assert found["loss"].item() == pytest.approx((frame + video).item(), rel=1e-5)
+
+
+# --- lines 3 and 5: what is kept ---------------------------------------------------------------
+
+
+def test_saliency_follows_a_permutation_without_the_position_code() -> None:
+    network = network_of(replace(CFG, position=False))
+    preview = batch_of()["preview"]
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        plain = network.saliency(network.sampler(preview))
+        moved = network.saliency(network.sampler(preview[:, order]))
+        with_code = network_of().sampler(preview[:, order]).attention
+    assert torch.allclose(moved, plain[:, order], atol=1e-5)
+    assert not torch.allclose(with_code, network_of().sampler(preview).attention[:, order])
+
+
+@pytest.mark.parametrize("fusion", ["sum", "product"])
+@pytest.mark.parametrize("which", ["foreground", "class"])
+def test_network_and_protocol_agree_on_what_is_salient(fusion, which) -> None:
+    cfg = replace(CFG, fusion=fusion, frame_saliency=which, beta=0.3)
+    network, batch = network_of(cfg), batch_of()
+    with torch.no_grad():
+        rows = build(network, cfg)["sampler"](batch["preview"])
+        output = network(batch["frames"], batch["preview"])
+    for i in range(7):
+        saliency = protocol.fused(cfg, *(row[i].numpy() for row in rows))
+        assert np.allclose(saliency, output.saliency[i], atol=1e-6)
+        kept = kept_by(saliency, num_frames=3)
+        assert kept.tolist() == output.chosen[i].tolist()
+        assert len(set(kept.tolist())) == 3
+
+
+def test_all_frames_kept_are_the_dense_answer() -> None:
+    network, batch = network_of(replace(CFG, num_frames=16)), batch_of()
+    with torch.no_grad():
+        output = network(batch["frames"], batch["preview"])
+        probs = network.recogniser.clip_logits(batch["frames"]).softmax(-1).mean(1)
+    assert output.chosen.tolist() == [list(range(16))] * 7
+    assert torch.allclose(output.logits.softmax(1), probs, atol=1e-6)
+
+
+def test_a_long_file_is_previewed_by_its_keyframes() -> None:
+    keys = tuple(float(t) for t in range(0, 600, 4))
+    clip = ClipInfo(
+        name="long",
+        duration_seconds=600.0,
+        num_frames=15_000,
+        fps=25.0,
+        height=240,
+        width=320,
+        keyframe_seconds=keys,
+    )
+    plan = next(protocol.steps(protocol.tiny(), {}, clip))
+    assert plan.keyframes
+    assert len(plan.times) == 16
+    assert set(plan.times) <= set(keys)
+
+
+# --- lines 4 and 6: whose weights move, what it costs -------------------------------------------
+
+
+def test_the_recogniser_is_not_touched_by_the_sampler() -> None:
+    network, batch = network_of(), batch_of()
+    sampler = recipe.features().stages[1]
+    assert [group.prefixes for group in sampler.trains] == [("sampler",)]
+    assert sampler.eval_modules == ("recogniser",)
+    recipe.sampler_loss(network, batch, context())["loss"].backward()
+    assert all(p.grad is None for p in network.recogniser.parameters())
+    assert any(p.grad.abs().sum() > 0 for p in network.sampler.parameters() if p.grad is not None)
+
+
+def test_another_recogniser_may_be_given() -> None:
+    given = network_of().recogniser
+    assert Network(CFG, recogniser=given).recogniser is given
+
+
+def test_the_papers_networks_cost_what_is_published() -> None:
+    cfg = protocol.paper()
+    with torch.device("meta"):
+        network = Network(cfg)
+        parts = build(network, cfg)
+        shape = (3, cfg.canvas.height, cfg.canvas.width)
+        candidates = torch.empty(1, 16, *shape, dtype=torch.uint8)
+        sampler = count_torch_macs(parts["sampler"], candidates)
+        recogniser = count_torch_macs(parts["recogniser"], candidates[:, 0])
+    assert sampler + 6 * recogniser == pytest.approx(26.0e9, abs=0.3e9)
+    assert sampler < 0.2 * 16 * recogniser
