@@ -33,7 +33,8 @@ below that of dense. Peak memory on ten minutes is at most 1.1 times that on fiv
 
 The settings were looked for on split 0 with seed 100, by the ``calibration`` videos of the one who
 calibrates there (there with 600 steps for the baselines, 600 and 200 for ``ocsampler``); the
-command also told the accuracy on the short videos of those who test.
+command also told the accuracy on the short videos of those who test. Systems that came later take
+the candidates and frames of ``ocsampler`` and the steps of their recipe, unseen.
 
 Nothing is trained or judged twice: what a bundle gave is kept beside it, timing is not.
 ``results/long/NAME.json`` holds a system, and the baselines measured in turns with it.
@@ -87,6 +88,12 @@ TRAINED: Mapping[str, tuple[str, ...]] = {
         "classifier.steps=400",
         "sampler.steps=120",
     ),
+    # end of system
+    # system: nsnet
+    "nsnet": ("num_candidates=24", "num_frames=6"),
+    # end of system
+    # system: tsqnet
+    "tsqnet": ("num_candidates=24", "num_frames=6"),
     # end of system
 }
 """What ``foveal train --set`` is told."""
