@@ -14,7 +14,10 @@ and the settings in ``TRAINED`` below; systems that have none there take the rec
 
 Baselines: the system ``baselines``, frames classified one by one and their probabilities averaged.
 ``uniform 16`` takes 16 at equal distances, ``dense 1 fps`` one a second (300): the same weights.
-Accuracy is that of the class with the largest probability, whether or not it is known.
+Beside a system stands its first plain operating point (``NAME, uniform N``: the same weights, nothing
+chosen), so that it can be told what the choice brings and what its network (added after the first
+result; no claim rests on it). Accuracy is that of the class with the largest probability, whether
+or not it is known.
 
 Cost, from file to label with a loaded model: the file is opened, read, looked at and answered, one
 file at a time, one thread for the decoder and one for the parts. Wall time and processor time
@@ -45,6 +48,7 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import importlib
 import json
 import os
 import statistics
@@ -60,6 +64,7 @@ from long_videos import CACHE, KINDS, splits
 from train_by_command import train
 
 from foveal.results import write_result
+from foveal.systems import index
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = Path("results/long")
@@ -142,7 +147,19 @@ def run_of(system: str, split: int, *, seed: int, videos: Path, runs: Path) -> P
 # --- accuracy and the bill -----------------------------------------------------------------------
 
 
-def at(run: Path, settings: Mapping[str, int] | None) -> Any:
+Settings = Mapping[str, Any] | None
+
+
+def plain_of(model: Any) -> tuple[str, Mapping[str, Any]]:
+    """Return name and settings of the dearest point of a model at which nothing is chosen."""
+    protocol = importlib.import_module(f"{index.find(model.name).module}.protocol")
+    for point in protocol.operating_points(model.config):
+        if point.is_plain and not point.is_chance:
+            return point.name, point.settings
+    raise ValueError(f"{model.name} has no plain operating point")
+
+
+def at(run: Path, settings: Settings) -> Any:
     """Return the model of a run, of the settings if any are told."""
     from foveal.api import load
     from foveal.sampling.operating import OperatingPoint
@@ -168,7 +185,7 @@ def in_action(found: Any, row: Mapping[str, str]) -> float:
 
 
 def judged(
-    run: Path, way: str, settings: Mapping[str, int] | None, rows: Sequence[Mapping[str, str]]
+    run: Path, way: str, settings: Settings, rows: Sequence[Mapping[str, str]]
 ) -> dict[str, float]:
     """Return accuracy and bill over videos, kept beside the bundle."""
     bundle = hashlib.sha256((run / "model.foveal").read_bytes()).hexdigest()
@@ -278,9 +295,11 @@ def measure(system: str, *, videos: Path, runs: Runs) -> dict[str, Any]:
     rows = {split: tests_of(videos, split) for split in SEEDS}
     by_split: list[dict[str, dict[str, float]]] = []
     for split in SEEDS:
-        ways: dict[str, tuple[Path, Mapping[str, int] | None]] = {
+        ways: dict[str, tuple[Path, Settings]] = {
             way: (runs[split][BASELINES], told) for way, told in WAYS.items()
         }
+        name, plain = plain_of(at(runs[split][system], None))
+        ways[f"{system}, {name}"] = (runs[split][system], plain)
         ways[system] = (runs[split][system], None)
         figures = {way: judged(run, way, told, rows[split]) for way, (run, told) in ways.items()}
         models = {way: at(run, told) for way, (run, told) in ways.items()}

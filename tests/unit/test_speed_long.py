@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from foveal.systems.baselines.protocol import small
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 
 
@@ -123,3 +125,8 @@ def test_figures_are_kept_by_bundle_and_way(speed, tmp_path, monkeypatch):
     speed.judged(tmp_path, "way", None, rows)
     assert len(calls) == 6
     assert len({json.dumps(json.loads(p.read_text())) for p in tmp_path.glob("judged-*")}) == 1
+
+
+def test_beside_a_system_stands_what_chooses_nothing(speed):
+    model = SimpleNamespace(name="baselines", config=small())
+    assert speed.plain_of(model) == ("dense 16", {"num_frames": 16, "when": "uniform"})
