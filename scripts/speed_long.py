@@ -14,10 +14,10 @@ and the settings in ``TRAINED`` below; systems that have none there take the rec
 
 Baselines: the system ``baselines``, frames classified one by one and their probabilities averaged.
 ``uniform 16`` takes 16 at equal distances, ``dense 1 fps`` one a second (300): the same weights.
-Beside a system stands its first plain operating point (``NAME, uniform N``: the same weights, nothing
-chosen), so that it can be told what the choice brings and what its network (added after the first
-result; no claim rests on it). Accuracy is that of the class with the largest probability, whether
-or not it is known.
+Beside a system stands its first plain operating point (``NAME, uniform N``: the same weights,
+nothing chosen), so that it can be told what the choice brings and what its network (added after
+the first result; no claim rests on it). Accuracy is that of the class with the largest probability,
+whether or not it is known.
 
 Cost, from file to label with a loaded model: the file is opened, read, looked at and answered, one
 file at a time, one thread for the decoder and one for the parts. Wall time and processor time
