@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from foveal.layers import crop_at, temporal_shift
+from foveal.layers import TemporalEncoder, crop_at, temporal_shift
 
 
 def bilinear(image: np.ndarray, y: float, x: float) -> float:
@@ -84,3 +85,28 @@ def test_the_shift_moves_channels_in_time(
     rows = torch.from_numpy(x).flatten(0, 1)
     ours = temporal_shift(rows, num_frames=num_frames, fold_div=fold_div)
     np.testing.assert_array_equal(ours, wanted.reshape(rows.shape))
+
+
+def test_a_temporal_encoder_is_pytorchs_transformer() -> None:
+    torch.manual_seed(0)
+    ours = TemporalEncoder(12, num_frames=16, width=24, heads=4, ffn=40, layers=2).eval()
+    seen = torch.randn(3, 16, 12)
+    theirs = [
+        nn.TransformerEncoderLayer(24, 4, 40, dropout=0.0, batch_first=True).eval() for _ in "ab"
+    ]
+    with torch.no_grad():
+        wanted = ours.project(seen) + ours.code
+        for layer, other in zip(ours.layers, theirs, strict=True):
+            other.self_attn.in_proj_weight.copy_(layer.attend.qkv.weight)
+            other.self_attn.in_proj_bias.copy_(layer.attend.qkv.bias)
+            pairs = [
+                (other.self_attn.out_proj, layer.attend.out),
+                (other.linear1, layer.think[0]),
+                (other.linear2, layer.think[3]),
+                (other.norm1, layer.after_attend),
+                (other.norm2, layer.after_think),
+            ]
+            for target, source in pairs:
+                target.load_state_dict(source.state_dict())
+            wanted = other(wanted)
+        assert torch.allclose(ours(seen), wanted, atol=1e-5)

@@ -19,12 +19,13 @@ from torch.nn import functional
 
 from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
 from foveal.layers import TemporalShift
-from foveal.systems.ocsampler.protocol import CLASSIFIER, SKIM, Config
+from foveal.systems.ocsampler.protocol import CLASSIFIER, SKIM, Config, count_of
 
 HIDDEN = 4096
 """Features of a frame in the paper's classifier."""
 
 SMALL_HIDDEN = 128
+COUNT_HIDDEN = 256
 
 SKIM_LAYERS = {"small": ((1, 8, 16, 32), (2, 2, 2)), "tiny": ((1, 6, 12), (2, 2))}
 CLASSIFIER_LAYERS = {
@@ -39,7 +40,8 @@ class Output(NamedTuple):
 
     Args:
         frame_logits: (B,T), before the softmax over T.
-        chosen: int64 (B,N), the frames classified, strictly increasing.
+        chosen: int64 (B,N), the frames classified, strictly increasing; where the video decides,
+            those of the largest number.
         logits: (B,K) of the set, before the softmax.
     """
 
@@ -65,9 +67,11 @@ class Network(nn.Module):
         classifier: nn.Module | None = None,
     ) -> None:
         super().__init__()
+        self.cfg = cfg
         self.num_frames = cfg.num_frames
         self.sampler = Sampler(cfg) if sampler is None else sampler
         self.classifier = classifier_of(cfg) if classifier is None else classifier
+        self.counter = CountHead(cfg) if cfg.budget == "video" else None
 
     def forward(self, frames: Tensor, chosen: Tensor | None = None) -> Output:
         """Return what the system says of candidates uint8 (B,T,3,H,W).
@@ -77,9 +81,69 @@ class Network(nn.Module):
             chosen: sets to classify, int64 (B,N) ascending; by default the N most salient.
         """
         frame_logits: Tensor = self.sampler(frames)
+        if chosen is None and self.counter is not None:
+            counts = self.counts(frames)
+            chosen = most_salient(frame_logits, num_frames=self.num_frames)
+            return Output(frame_logits, chosen, self._by_count(frames, frame_logits, counts))
         if chosen is None:
             chosen = most_salient(frame_logits, num_frames=self.num_frames)
         return Output(frame_logits, chosen, self.classifier(take(frames, chosen)))
+
+    def counts(self, frames: Tensor) -> Tensor:
+        """Return the logits (B,counts) of how many of the candidates a video needs.
+
+        Raises:
+            ValueError: the budget is fixed.
+        """
+        if self.counter is None or not isinstance(self.sampler, Sampler):
+            raise ValueError("only a budget that the video decides has a head for it")
+        logits: Tensor = self.counter(self.sampler.features(frames))
+        return logits
+
+    def _by_count(self, frames: Tensor, frame_logits: Tensor, counts: Tensor) -> Tensor:
+        """Return the logits (B,K) of each video on as many frames as it is given."""
+        wanted = [count_of(self.cfg, row) for row in counts.detach().cpu().numpy()]
+        found = []
+        for i, count in enumerate(wanted):
+            chosen = most_salient(frame_logits[i : i + 1], num_frames=count)
+            found.append(self.classifier(take(frames[i : i + 1], chosen)))
+        return torch.cat(found)
+
+
+class CountHead(nn.Module):
+    """How many frames a video needs: the paper's budget, of which only the idea is published.
+
+    Source: two linear layers on the mean of the skim features, one logit for each of
+    ``frame_counts``; layers and targets are ours.
+    """
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        width = _skim_backbone(cfg).num_features
+        self.net = nn.Sequential(
+            nn.Linear(width, COUNT_HIDDEN),
+            nn.ReLU(),
+            nn.Linear(COUNT_HIDDEN, len(cfg.frame_counts)),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Return logits (B,counts) of skim features (B,T,D)."""
+        logits: Tensor = self.net(features.mean(dim=1))
+        return logits
+
+
+class SkimPart(nn.Module):
+    """Candidates to frame logits and count logits, the features computed once."""
+
+    def __init__(self, sampler: Sampler, counter: CountHead) -> None:
+        super().__init__()
+        self.sampler = sampler
+        self.counter = counter
+
+    def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (B,T) and (B,counts)."""
+        features = self.sampler.features(frames)
+        return self.sampler.logit(features).squeeze(2), self.counter(features)
 
 
 def make_network(cfg: Config) -> Network:
@@ -89,7 +153,11 @@ def make_network(cfg: Config) -> Network:
 
 def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
     """Return the parts of ``network``, which they share their weights with."""
-    return {SKIM: network.sampler, CLASSIFIER: network.classifier}
+    skim: nn.Module = network.sampler
+    if network.counter is not None:
+        assert isinstance(skim, Sampler)
+        skim = SkimPart(skim, network.counter)
+    return {SKIM: skim, CLASSIFIER: network.classifier}
 
 
 def most_salient(frame_logits: Tensor, *, num_frames: int) -> Tensor:

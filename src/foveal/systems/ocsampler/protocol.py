@@ -22,6 +22,9 @@ from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpe
 SKIM = "skim"
 CLASSIFIER = "classifier"
 
+COUNT_MASSES = (0.99, 0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2)
+"""Shares of certainty that a budget can be solved for, from dear to cheap."""
+
 NOMINAL_FPS = 25.0
 """Grid on which candidates are placed where a container tells neither frames nor rate."""
 
@@ -45,6 +48,10 @@ class Config:
         offset_seed: of the offsets inside the segments, drawn afresh for every video.
         choose: ``skim`` keeps what the skim network finds salient; ``uniform`` skips it and
             takes candidates at equal distances: what the plain model would look at.
+        budget: ``fixed`` keeps N frames of every video; ``video`` lets a head on the skim features
+            say how many, N at most.
+        count_mass: tau; the fewest frames that suffice with at least this probability, by the head.
+            0 takes the number it thinks likeliest.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -61,6 +68,8 @@ class Config:
     head: Literal["shared", "per_count"] = "shared"
     offset_seed: int = 255
     choose: Literal["skim", "uniform"] = "skim"
+    budget: Literal["fixed", "video"] = "fixed"
+    count_mass: float = 0.0
 
     def __post_init__(self) -> None:
         counts = self.frame_counts
@@ -79,6 +88,10 @@ class Config:
             raise ValueError(f"head must be shared or per_count, got {self.head!r}")
         if self.choose not in ("skim", "uniform"):
             raise ValueError(f"choose must be skim or uniform, got {self.choose!r}")
+        if self.budget not in ("fixed", "video"):
+            raise ValueError(f"budget must be fixed or video, got {self.budget!r}")
+        if not 0 <= self.count_mass <= 1:
+            raise ValueError(f"count_mass must be in [0, 1], got {self.count_mass}")
 
 
 def activitynet(*, num_frames: int = 6, num_classes: int = 200) -> Config:
@@ -129,11 +142,14 @@ def small(*, num_classes: int = 10, num_frames: int = 3) -> Config:
 def parts(cfg: Config) -> tuple[PartSpec, ...]:
     """Return the two parts: all candidates to a logit each, a set of frames to class logits."""
     picture = (3, cfg.canvas.height, cfg.canvas.width)
+    skimmed = [TensorSpec("frame_logits", (cfg.num_candidates,))]
+    if cfg.budget == "video":
+        skimmed.append(TensorSpec("count_logits", (len(cfg.frame_counts),)))
     return (
         PartSpec(
             name=SKIM,
             inputs=(TensorSpec("candidates", (cfg.num_candidates, *picture), "uint8"),),
-            outputs=(TensorSpec("frame_logits", (cfg.num_candidates,)),),
+            outputs=tuple(skimmed),
         ),
         PartSpec(
             name=CLASSIFIER,
@@ -150,10 +166,23 @@ def reference(cfg: Config) -> Reference | None:
 
 
 def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
-    """Return every number of frames kept, by the skim network and at equal distances."""
+    """Return every number of frames kept, by the skim network and at equal distances.
+
+    Where the video decides how many, shares of certainty take the place of the first.
+    """
     points: list[OperatingPoint] = []
+    if cfg.budget == "video":
+        most = {"num_frames": cfg.frame_counts[-1], "choose": "skim"}
+        points = [
+            OperatingPoint(
+                name=f"enough with {mass:.0%}",
+                family="policy",
+                settings={**most, "count_mass": mass},
+            )
+            for mass in COUNT_MASSES
+        ]
     for count in reversed(cfg.frame_counts):
-        for choose in ("skim", "uniform"):
+        for choose in ("uniform",) if cfg.budget == "video" else ("skim", "uniform"):
             points.append(
                 OperatingPoint(
                     name=f"{'salient' if choose == 'skim' else 'uniform'} {count}",
@@ -172,18 +201,39 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         return
     yield from plan(times)
     candidates = yield from look(times, cfg.canvas, role="glance")
-    (frame_logits,) = yield from call(SKIM, candidates)
+    frame_logits, *count_logits = yield from call(SKIM, candidates)
 
-    chosen = top_k_in_order(frame_logits, cfg.num_frames)
+    count = count_of(cfg, count_logits[0]) if count_logits else cfg.num_frames
+    chosen = top_k_in_order(frame_logits, count)
     yield from note(
         saliency=softmax(frame_logits),
         chosen=chosen,
-        text=f"{cfg.num_frames} of {len(times)} candidates kept",
+        text=f"{count} of {len(times)} candidates kept",
     )
 
     frames = yield from look([times[i] for i in chosen], cfg.canvas)
     (logits,) = yield from call(CLASSIFIER, frames)
     yield from answer(softmax(logits))
+
+
+def count_of(cfg: Config, count_logits: Array) -> int:
+    """Return how many frames a video gets: one of ``frame_counts``, ``num_frames`` at most.
+
+    >>> cfg = tiny(num_frames=10)
+    >>> count_of(cfg, np.log([0.5, 0.1, 0.3, 0.1, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9]))
+    1
+    >>> from dataclasses import replace
+    >>> certain = np.log([0.5, 0.1, 0.3, 0.1, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9, 1e-9])
+    >>> count_of(replace(cfg, count_mass=0.8), certain)
+    3
+    """
+    if cfg.count_mass == 0:
+        place = int(np.argmax(count_logits))
+    else:
+        held = np.cumsum(softmax(count_logits))
+        # The last digit of a sum must not ask for one more.
+        place = int(np.searchsorted(held, cfg.count_mass - 1e-6))
+    return min(cfg.frame_counts[min(place, len(cfg.frame_counts) - 1)], cfg.num_frames)
 
 
 def uniform_steps(cfg: Config, times: tuple[float, ...]) -> Steps:

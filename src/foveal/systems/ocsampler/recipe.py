@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, cast
 
@@ -29,6 +29,7 @@ from foveal.systems.ocsampler.model import (
     draw_sets,
     entropy,
     log_set_prob,
+    most_salient,
     take,
     uniform_sets,
 )
@@ -220,6 +221,88 @@ def policy_terms(
     return {"loss": -(gain + beta * spread).mean(), "entropy": spread.mean()}
 
 
+# --- how many frames a video needs --------------------------------------------------------------
+
+
+@torch.no_grad()
+def count_targets(
+    classifier: SetClassifier,
+    frames: Tensor,
+    frame_logits: Tensor,
+    label: Tensor,
+    *,
+    counts: tuple[int, ...],
+    enough: float,
+) -> Tensor:
+    """Return which of ``counts`` each video needs, int64 (B,).
+
+    The fewest of its most salient frames on which the classifier is right and gives the label at
+    least ``enough``; where no number does, the one that gives it most, ties to fewer. A
+    reconstruction: the paper says that predictions shall stay right and sure with as few as
+    possible.
+
+    Args:
+        classifier: frozen.
+        frames: the candidates, uint8 (B,T,3,H,W).
+        frame_logits: (B,T).
+        label: int64 (B,).
+        counts: ascending.
+        enough: delta.
+    """
+    given, right = [], []
+    for count in counts:
+        chosen = most_salient(frame_logits, num_frames=count)
+        probs = classifier(take(frames, chosen)).softmax(dim=1)
+        given.append(probs.gather(1, label[:, None])[:, 0])
+        right.append(probs.argmax(dim=1) == label)
+    sure = torch.stack(given, dim=1)
+    enough_here = torch.stack(right, dim=1) & (sure >= enough)
+    fewest = enough_here.to(torch.uint8).argmax(dim=1)  # the first of the largest
+    return torch.where(enough_here.any(dim=1), fewest, sure.argmax(dim=1))
+
+
+def count_loss(
+    network: nn.Module, batch: Batch, context: StepContext, *, enough: float = 0.5
+) -> Mapping[str, Tensor]:
+    """Return the cross-entropy of the head that says how many frames a video needs."""
+    net = cast(Network, network)
+    frames, label = batch["frames"], batch["label"]
+    counts = net.cfg.frame_counts
+    with torch.no_grad():
+        frame_logits = net.sampler(frames)
+    target = count_targets(
+        cast(SetClassifier, net.classifier),
+        frames,
+        frame_logits,
+        label,
+        counts=counts,
+        enough=enough,
+    )
+    frames_needed = torch.tensor(counts, device=target.device)[target].float().mean()
+    loss = functional.cross_entropy(net.counts(frames), target)
+    return {"loss": loss, "frames_needed": frames_needed}
+
+
+def with_budget(cfg: Config, stage: Stage) -> tuple[Stage, ...]:
+    """Return the stage that follows the sampler's where the video decides its number of frames.
+
+    Args:
+        cfg: says whether it does.
+        stage: of the sampler; optimiser and length are taken over.
+    """
+    if cfg.budget == "fixed":
+        return ()
+    return (
+        replace(
+            stage,
+            name="budget",
+            loss=count_loss,
+            trains=(Group(prefixes=("counter",)),),
+            eval_modules=("sampler", "classifier"),
+        ),
+    )
+
+
 # --- the skim network before it becomes a sampler -----------------------------------------------
 
 
@@ -298,7 +381,7 @@ def paper(
     return Recipe(
         name="paper",
         network=partial(Network, cfg),
-        stages=(classifier, sampler),
+        stages=(classifier, sampler, *with_budget(cfg, sampler)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=LARGE),),
         augment=ResizedCrop(size=cfg.canvas.width),
@@ -359,7 +442,7 @@ def tiny(*, cfg: Config | None = None, reward: Reward = CONFIDENCE) -> Recipe:
     return Recipe(
         name="tiny",
         network=partial(Network, cfg),
-        stages=(classifier, sampler),
+        stages=(classifier, sampler, *with_budget(cfg, sampler)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
     )
@@ -400,7 +483,7 @@ def small(
     return Recipe(
         name="small",
         network=partial(Network, cfg),
-        stages=(classifier, sampler),
+        stages=(classifier, sampler, *with_budget(cfg, sampler)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,

@@ -124,6 +124,12 @@ class QueryLayer(nn.Module):
         return weights.mean(dim=1), answer
 
 
+def _residuals(cfg: Config) -> list[bool]:
+    """Return for each query layer whether its answer holds the query."""
+    keeps = {"all": [True, True], "first": [True, False], "none": [False, False]}[cfg.residual]
+    return keeps[-cfg.query_layers :]
+
+
 class ReadOut(nn.Module):
     """Answers (B,C,d) to logits (B,C): a vector and a bias for each class."""
 
@@ -158,10 +164,7 @@ class Branch(nn.Module):
             dropout=cfg.dropout,
             position=cfg.position,
         )
-        self.layers = nn.ModuleList(
-            QueryLayer(cfg, residual=place > 0 or cfg.first_residual)
-            for place in range(cfg.query_layers)
-        )
+        self.layers = nn.ModuleList(QueryLayer(cfg, residual=keeps) for keeps in _residuals(cfg))
         self.read = ReadOut(cfg.num_classes, cfg.width)
         self.from_other: nn.Linear | None = None
         if cfg.interaction == "add" and cfg.branches == "both" and cfg.query_layers == 2:

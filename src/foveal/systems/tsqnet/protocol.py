@@ -54,8 +54,9 @@ class Config:
         query_attention: whether classes ask each other first; C x C, so off for many classes.
         interaction: between two query layers: ``none``, ``add`` what the other branch answered,
             or ``swap`` what is asked.
-        first_residual: whether the answer of the first query layer holds the query itself, from
-            which a class could be guessed without looking.
+        residual: query layers whose answer holds the query itself: ``all``, the ``first``, or
+            ``none``. Where the last does, a class can be guessed without looking, and its attention
+            need not say where it was.
         position: whether the sampler knows when a frame is shown.
         dropout: while training.
         classes_asked: whose saliency counts, the likeliest first, weighed by their probability.
@@ -94,7 +95,7 @@ class Config:
     query_layers: Literal[1, 2] = 2
     query_attention: bool = False
     interaction: Literal["none", "add", "swap"] = "add"
-    first_residual: bool = True
+    residual: Literal["all", "first", "none"] = "first"
     position: bool = True
     dropout: float = 0.1
     classes_asked: int = 1
@@ -165,6 +166,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "networks": ("paper", "small", "tiny", "features"),
     "branches": ("both", *BRANCHES),
     "interaction": ("none", "add", "swap"),
+    "residual": ("all", "first", "none"),
     "choose": ("saliency", "uniform"),
 }
 """What the words of a :class:`Config` may be."""
