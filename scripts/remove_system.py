@@ -268,7 +268,8 @@ def carry_out(plan: Plan, names: Sequence[str]) -> None:
     for path, text in plan.changed.items():
         (ROOT / path).write_text(text, encoding="utf-8")
     run_script("scripts/make_claims.py")
-    pages = [ROOT / "README.md", *sorted((ROOT / "src").rglob("README.md"))]
+    shared = (ROOT / "docs").glob("*.md")
+    pages = [ROOT / "README.md", *sorted(shared), *sorted((ROOT / "src").rglob("README.md"))]
     texts = [page.read_text(encoding="utf-8") for page in pages]
     for script in sorted({found[1] for text in texts for found in FIGURES.finditer(text)}):
         # What is named after another system shows that system alone.

@@ -27,7 +27,7 @@ import argparse
 import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -214,17 +214,29 @@ def _in_the_look_of(frames: NDArray[Any], look: tuple[NDArray[Any], NDArray[Any]
     return np.asarray(scaled.round().clip(0, 255).astype(np.uint8))
 
 
-def write(path: Path, frames: Iterable[NDArray[np.uint8]]) -> None:
-    """Write frames (3,144,180) as H.264 in MP4."""
+def shown(frames: Frames) -> Iterator[av.VideoFrame]:
+    """Yield frames (F,3,H,W) as a writer takes them."""
+    for picture in frames:
+        last = np.ascontiguousarray(picture.transpose(1, 2, 0))
+        yield av.VideoFrame.from_ndarray(last, format="rgb24")
+
+
+def write(
+    path: Path,
+    frames: Iterable[av.VideoFrame],
+    *,
+    canvas: Canvas = WHOLE,
+    fps: Fraction = Fraction(FPS),
+    keyframe_interval: int = KEYFRAME_INTERVAL,
+) -> None:
+    """Write frames of the size of ``canvas`` as H.264 in MP4, with keyframes at fixed distances."""
     with av.open(str(path), "w", format="mp4") as container:
         options = {"preset": "veryfast", "crf": "18", "sc_threshold": "0", **SAME_BYTES}
-        stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width, stream.height, stream.pix_fmt = WHOLE.width, WHOLE.height, "yuv420p"
-        stream.time_base = Fraction(1, FPS)
-        stream.codec_context.gop_size = KEYFRAME_INTERVAL
-        for number, picture in enumerate(frames):
-            shown = np.ascontiguousarray(picture.transpose(1, 2, 0))
-            frame = av.VideoFrame.from_ndarray(shown, format="rgb24")
+        stream = container.add_stream("libx264", rate=fps, options=options)
+        stream.width, stream.height, stream.pix_fmt = canvas.width, canvas.height, "yuv420p"
+        stream.time_base = 1 / fps
+        stream.codec_context.gop_size = keyframe_interval
+        for number, frame in enumerate(frames):
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
@@ -256,7 +268,7 @@ def untrim(data: Path, out: Path, *, variants: int) -> list[dict[str, Any]]:
                 rng = np.random.default_rng([zlib.crc32(path.name.encode()), variant])
                 frames, stretches = compose(target, path.name, other, rng)
                 file = out / name / f"{subject}_{variant}.mp4"
-                write(file, frames)
+                write(file, shown(frames))
                 line = {"file": file.relative_to(out).as_posix(), "label": classes.index(name)}
                 line |= {"class": name, "subject": subject, "variant": variant}
                 lines.append(line | _times(stretches))
