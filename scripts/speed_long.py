@@ -100,6 +100,12 @@ TRAINED: Mapping[str, tuple[str, ...]] = {
     # system: tsqnet
     "tsqnet": ("num_candidates=24", "num_frames=6"),
     # end of system
+    # system: confidence_distillation
+    "confidence_distillation": ("num_clips=24", "num_chosen=6"),
+    # end of system
+    # system: hcms
+    "hcms": ("num_steps=24",),
+    # end of system
 }
 """What ``foveal train --set`` is told."""
 
