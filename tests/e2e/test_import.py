@@ -403,10 +403,14 @@ def test_a_system_with_official_weights_keeps_the_convention(row: index.System) 
     assert next(iter(inspect.signature(model.make_network).parameters)) == "cfg"
     known = import_choice.presets(protocol)
     assert "tiny" in known
-    name = next(name for name in known if name != "tiny")
-    cfg = import_choice.make_config(protocol, preset=name, settings={}, num_classes=7)
-    assert cfg.num_classes == 7
-    with pytest.raises(FovealError, match="missing"):
-        convert({}, cfg)
+    said = []
+    for name in known:
+        cfg = import_choice.make_config(protocol, preset=name, settings={}, num_classes=7)
+        assert cfg.num_classes == 7
+        with pytest.raises(FovealError) as caught:
+            convert({}, cfg)
+        said.append(str(caught.value))
+    # Some settings never had published weights; for the others every tensor is missing.
+    assert any("missing" in words for words in said)
     with pytest.raises(FovealError):
         convert({"no_such_module.weight": torch.zeros(1)}, cfg)

@@ -114,6 +114,8 @@ def evaluate(
             failures.append(done)
         else:
             outcomes.append(done)
+    place = {one.path: index for index, one in enumerate(samples)}
+    failures.sort(key=lambda failure: place[failure.path])  # they come as they are found
     if not outcomes:
         raise NothingReadError(failures[0].message, hint=failures[0].hint)
     outcomes.sort(key=lambda outcome: outcome.index)
