@@ -61,9 +61,22 @@ def place() -> list[str]:
         f"at the same cost ({macs['two_squares'] / 1e6:.2f} MMACs; the glance "
         f"{macs['glance'] / 1e6:.2f}): at random {late['random_accuracy']['mean']:.1%} right, "
         f"in the centre {late['centre_accuracy']['mean']:.1%}, on the object "
-        f"{late['object_accuracy']['mean']:.1%}, not at all {late['glance_accuracy']['mean']:.1%}.",
+        f"{late['object_accuracy']['mean']:.1%}, not at all {late['glance_accuracy']['mean']:.1%}. "
+        + _specified(found),
         "",
     ]
+
+
+def _specified(found: dict[str, Any]) -> str:
+    """Return what was asked for at 600 steps, and how the glance's map fares beside chance."""
+    met = "is" if found["margin_of_the_specification_at_600_steps"] else "is not"
+    own = found["over_seeds"]["global_map"]["600"]
+    return (
+        f"A lead of 15 points after 600 steps, which was asked for first, {met} there; the rule of "
+        "150 steps was made with another seed, before these. The policy of the glance's map is "
+        f"right in {own['policy_accuracy']['mean']:.1%}, random squares of its network in "
+        f"{own['random_accuracy']['mean']:.1%}: on this task it has learnt to look away."
+    )
 
 
 def rare() -> list[str]:
@@ -82,8 +95,11 @@ def rare() -> list[str]:
     return [
         *lines,
         "",
-        f"A cube is on the object in {_each([r['cubes_on_the_object'] for r in rows])} (by seed; "
-        f"by chance a frame has it in 25%). Two cubes cost {macs['two_cubes'] / 1e6:.2f} MMACs, "
+        f"By seed, {_each([r['cubes_in_frames_with_the_object'] for r in rows])} of the cubes are "
+        "in frames that hold the object (by chance 25%), "
+        f"{_each([r['cubes_on_the_object'] for r in rows])} on the object itself. The same times "
+        "in the centre stand in for a policy that chooses frames alone. Two cubes cost "
+        f"{macs['two_cubes'] / 1e6:.2f} MMACs, "
         f"the spread frames {macs['spread_frames'] / 1e6:.2f}, the glance "
         f"{macs['glance'] / 1e6:.2f}. Along the exit curve accuracy falls by at most {curves} as "
         "cost rises.",
@@ -103,7 +119,8 @@ def speed() -> list[str]:
         f"for {whole['macs_saved']:.1%} of MACs. {right['exits']:.1%} are right with exits, "
         f"{right['all_cubes']:.1%} without. Both runners decided otherwise on "
         f"{found['decided_otherwise']} of {found['clips']} clips; the bundle has "
-        f"{found['bundle_bytes'] / 1e3:.0f} kB.",
+        f"{found['bundle_bytes'] / 1e3:.0f} kB. The rule, time saved at least 80% of MACs saved at "
+        f"batch 16, is not met: {many['time_saved_of_macs_saved']:.0%}.",
         "",
     ]
 

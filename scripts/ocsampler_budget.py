@@ -16,7 +16,7 @@ most the budget. Beside it, by the same skim network and classifier: N salient f
 (``fixed``), and N at equal distances, which pay for no skim network.
 
 Held if, on every seed and at every budget: no video costs more than the cap (6 frames), the mean
-cost on the calibration clips is within the budget, and on the test clips within 5 % of it. The
+cost on the calibration clips is within the budget, and on the test clips at most 5 % above it. The
 claim holds if besides the mean accuracy over seeds is at least that of ``fixed`` at N = 2 and N =
 3.
 """

@@ -79,7 +79,8 @@ def by_video() -> list[str]:
     return [
         *lines,
         "",
-        f"{kept} (`scripts/ocsampler_budget.py` says what that means).",
+        f"{kept}: no video above the cap, the mean on calibration clips within it, on test clips "
+        "at most 5 % above (`scripts/ocsampler_budget.py`).",
     ]
 
 

@@ -98,11 +98,14 @@ def taken(frames: Tensor, index: Tensor) -> Tensor:
 
 
 def scaled_rows(scores: Tensor) -> Tensor:
-    """Return ``scores`` (...,T) moved and scaled to [0, 1] in float64; 0 where all are equal."""
+    """Return ``scores`` (...,T) moved and scaled to [0, 1] in float64; 0 where all are equal.
+
+    Equal is what differs by a millionth at most: rounding is not stretched to a ranking.
+    """
     scores = scores.double()
     lowest, highest = scores.amin(dim=-1, keepdim=True), scores.amax(dim=-1, keepdim=True)
     width = highest - lowest
-    return torch.where(width > 0, (scores - lowest) / width.clamp(min=1e-300), 0.0)
+    return torch.where(width > 1e-6, (scores - lowest) / width.clamp(min=1e-6), 0.0)
 
 
 def most_salient(saliency: Tensor, *, num_frames: int) -> Tensor:

@@ -18,11 +18,13 @@ from foveal.types import Array, Canvas, Features
 def minmax(scores: Array) -> Array:
     """Return ``scores`` (T,) moved and scaled to [0, 1]; zeros where all are equal.
 
+    Equal is what differs by a millionth at most: rounding is not stretched to a ranking.
+
     >>> minmax(np.array([1.0, 3.0, 2.0])).tolist()
     [0.0, 1.0, 0.5]
     """
     lowest, highest = float(np.min(scores)), float(np.max(scores))
-    if highest <= lowest:
+    if highest - lowest <= 1e-6:
         return np.zeros(len(scores))
     return np.asarray((np.asarray(scores, np.float64) - lowest) / (highest - lowest))
 

@@ -93,7 +93,8 @@ def configure(
     stage_names = {f.name for f in fields(StageSettings)}
     run_data, config_data = dict(encode_config(running)), dict(encode_config(config))
     config_data.update(base, num_classes=num_classes)
-    by_stage: dict[str, dict[str, Any]] = {stage.name: {} for stage in plain.stages}
+    every_stage: dict[str, Any] = {}
+    one_stage: dict[str, Any] = {}
     for key, value in settings.items():
         head, _, rest = key.partition(".")
         if key == "num_classes":
@@ -103,20 +104,27 @@ def configure(
         if key in run_names:
             run_data[key] = value
         elif key in stage_names:
-            for stage_data in by_stage.values():
-                stage_data.setdefault(key, value)
-        elif head in by_stage and rest in stage_names:
-            by_stage[head][rest] = value
+            every_stage[key] = value
+        elif rest in stage_names:
+            one_stage[key] = value
         elif head in names:
             _put(config_data, key, value)
         else:
-            stages = [f"{stage}.{name}" for stage in by_stage for name in stage_names]
+            stages = [f"{stage.name}.{name}" for stage in plain.stages for name in stage_names]
             raise _unknown(key, [*run_names, *stage_names, *names, *stages])
     cfg = decode_config(type(config), config_data, where="--set")
     try:
         recipe = make(cfg=cfg)
     except ValueError as error:
         raise SettingError(str(error), hint="set another value") from error
+    # Which stages there are may follow from the settings.
+    by_stage = {stage.name: dict(every_stage) for stage in recipe.stages}
+    for key, value in one_stage.items():
+        head, _, rest = key.partition(".")
+        if head not in by_stage:
+            stages = [f"{stage}.{name}" for stage in by_stage for name in stage_names]
+            raise _unknown(key, [*run_names, *stage_names, *names, *stages])
+        by_stage[head][rest] = value
     notes: list[str] = []
     stages_now = tuple(
         _changed(stage, by_stage[stage.name], num_samples, notes) for stage in recipe.stages

@@ -479,3 +479,15 @@ def test_slots_keep_their_times():
     context = StepContext(progress=0.0, generator=torch.Generator().manual_seed(0))
     batch = {"frames": torch.from_numpy(clips_of(SLOT, 2)), "label": torch.tensor([0, 1])}
     assert torch.isfinite(recipe.cube_loss(network, batch, context)["loss"])
+
+
+def test_weights_that_underflow_leave_no_nan() -> None:
+    weights = torch.tensor([[200.0, 0.0, 0.0, 0.0]]).softmax(dim=1)
+    removed = torch.tensor([[[True, False, False, False]]])
+    assert recipe.mixed_without(torch.randn(1, 4, 3), weights, removed).isfinite().all()
+
+
+@pytest.mark.parametrize("make", [recipe.small, recipe.small_uni, recipe.paper])
+def test_without_cubes_nothing_is_trained(make) -> None:
+    with pytest.raises(ValueError, match="num_cubes=0"):
+        make(cfg=replace(make().config, num_cubes=0))

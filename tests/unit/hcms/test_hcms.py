@@ -490,3 +490,21 @@ def test_the_papers_settings_differ_in_their_memories():
     assert protocol.activitynet().widths == (64, 512, 1024)
     assert protocol.fcvid().widths == (256, 1024, 2048)
     assert protocol.operating_points(replace(TINY, gates="open"))[0].name == "always on"
+
+
+def test_where_gates_stay_open_none_is_taught() -> None:
+    opened = recipe.tiny(cfg=replace(protocol.tiny(), gates="open"))
+    plain = recipe.tiny()
+    assert [stage.name for stage in opened.stages] == ["senses", "open"]
+    steps = {stage.name: stage.steps for stage in plain.stages}
+    assert opened.stages[1].steps == steps["open"] + steps["gates"]
+
+
+def test_only_senses_in_use_learn_alone() -> None:
+    torch.manual_seed(0)
+    cfg = replace(protocol.tiny(), senses=("sound", "motion"), gates="open")
+    network = recipe.tiny(cfg=cfg).network()
+    frames = torch.randint(0, 256, (2, cfg.num_steps * cfg.burst, 3, 32, 32), dtype=torch.uint8)
+    batch = {"frames": frames, "label": torch.tensor([0, 1])}
+    context = StepContext(progress=0.0, generator=torch.Generator())
+    assert set(recipe.each_loss(network, batch, context)) == {"loss", "sound", "motion"}

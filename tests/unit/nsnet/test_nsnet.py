@@ -211,3 +211,32 @@ def test_the_papers_networks_cost_what_is_published() -> None:
         recogniser = count_torch_macs(parts["recogniser"], candidates[:, 0])
     assert sampler + 6 * recogniser == pytest.approx(26.0e9, abs=0.3e9)
     assert sampler < 0.2 * 16 * recogniser
+
+
+def test_keyframes_are_previewed_only_where_there_is_one_for_each_candidate() -> None:
+    keys = tuple(float(t) for t in range(0, 120, 10))
+    clip = ClipInfo(
+        name="sparse",
+        duration_seconds=120.0,
+        num_frames=3_000,
+        fps=25.0,
+        height=480,
+        width=640,
+        keyframe_seconds=keys,
+    )
+    plan = next(protocol.steps(protocol.tiny(), {}, clip))
+    assert not plan.keyframes
+    assert len(set(plan.times)) == 16
+
+
+def test_rounding_is_no_saliency() -> None:
+    cfg = replace(CFG, beta=1.0)
+    network = network_of(cfg)
+    scored = network.sampler(batch_of()["preview"])
+    logits = torch.zeros_like(scored.frame_logits)
+    logits[..., 0] = 20 + torch.rand(logits.shape[:2]) * 15  # no frame looks like background
+    saliency = network.saliency(scored._replace(frame_logits=logits))
+    assert saliency.abs().max() == 0
+    probs = logits.softmax(dim=-1).numpy()
+    told = protocol.fused(cfg, probs[0], scored.attention[0].detach().numpy(), np.zeros(6))
+    assert np.abs(told).max() == 0

@@ -173,7 +173,8 @@ def mixed_without(logits: Tensor, weights: Tensor, removed: Tensor) -> Tensor:
         (B,K), the mean over the draws.
     """
     left = weights[:, None] * ~removed
-    share = left / left.detach().sum(dim=2, keepdim=True)
+    # Where what is left has underflowed nothing counts, and nothing is divided by zero.
+    share = left / left.detach().sum(dim=2, keepdim=True).clamp(min=1e-12)
     return torch.einsum("bst,btk->bsk", share, logits).mean(dim=1)
 
 
@@ -270,6 +271,7 @@ PUBLISHED = {"glance.net": "mobilenetv2_100", "focus.net": "resnet50"}
 
 def _recipe(name: str, cfg: Config, stage: Stage, *, flip: bool = True) -> Recipe:
     """Return a recipe at paper size: ImageNet weights, pictures cut at four scales and flipped."""
+    _check_cubes(cfg)
     return Recipe(
         name=name,
         network=partial(make_network, cfg),
@@ -377,9 +379,16 @@ def tiny(*, cfg: Config | None = None, steps: int = 1200, loss: Loss | None = No
     )
 
 
+def _check_cubes(cfg: Config) -> None:
+    if cfg.num_cubes == 0:
+        raise ValueError(
+            "num_cubes=0 leaves nothing to place: train with some, and set 0 where it is run"
+        )
+
+
 def loss_of(cfg: Config) -> Loss:
     """Return the loss that ``cfg`` is trained with."""
-    return region_loss if cfg.place == "region" else cube_loss
+    return region_loss if cfg.place == "region" and cfg.num_cubes else cube_loss
 
 
 def small(*, cfg: Config | None = None, whole_steps: int = 200, steps: int = 300) -> Recipe:
@@ -399,6 +408,7 @@ def small_uni(*, cfg: Config | None = None, whole_steps: int = 200, steps: int =
 
 
 def _small(name: str, cfg: Config, loss: Loss, whole_steps: int, steps: int) -> Recipe:
+    _check_cubes(cfg)
     large, augment = gentle(cfg.canvas)
     optimizer = Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01)
     whole = Stage(

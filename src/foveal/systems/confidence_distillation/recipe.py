@@ -179,11 +179,14 @@ def clip_loss(
     weight: float,
 ) -> Tensor:
     """Return a teacher's cross-entropy on clips (M,...), and on noise with equal probabilities."""
-    loss = mean_cross_entropy(teacher(clips), label)
     if noise == "none":
-        return loss
-    silent: Tensor = teacher(noise_clips(clips, generator, noise=noise)).log_softmax(dim=1)
-    return loss - weight * silent.mean()
+        return mean_cross_entropy(teacher(clips), label)
+    # Together, so that both are normalised by the statistics that evaluation will use.
+    both = torch.cat([clips, noise_clips(clips, generator, noise=noise)])
+    logits, silent = teacher(both).chunk(2)
+    loss: Tensor = mean_cross_entropy(logits, label)
+    loss = loss - weight * silent.log_softmax(dim=1).mean()
+    return loss
 
 
 def teacher_loss(
@@ -322,7 +325,7 @@ def dense_folds(network: nn.Module, batch: Batch) -> Tensor:
 def _dense(net: Network, teachers: list[Teacher], batch: Batch) -> Tensor:
     clips = net.clips(batch["frames"])
     probs = torch.stack([teacher(clips.flatten(0, 1)).softmax(dim=1) for teacher in teachers])
-    return probs.mean(dim=0).reshape(*clips.shape[:2], -1).mean(dim=1).log()
+    return probs.mean(dim=0).reshape(*clips.shape[:2], -1).mean(dim=1).clamp(min=1e-12).log()
 
 
 def last_answer(network: nn.Module, batch: Batch) -> Tensor:

@@ -10,7 +10,7 @@ M frames of a burst, S samples of a window.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -87,8 +87,12 @@ def each_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping
     """Return the sum of the cross-entropies of the senses in use, each alone."""
     net = cast(Network, network)
     logits = net.each(sensed(net, batch))
-    losses = [functional.cross_entropy(row, batch["label"]) for row in logits]
-    return {"loss": torch.stack(losses).sum(), **dict(zip(BACKBONES, losses, strict=True))}
+    losses: dict[str, Tensor] = {
+        sense: functional.cross_entropy(row, batch["label"])
+        for sense, row in zip(SENSES, logits, strict=True)
+        if sense in net.cfg.senses
+    }
+    return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
 
 def open_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
@@ -136,9 +140,10 @@ def usage_loss(gates: Tensor, usage: tuple[float, float]) -> Tensor:
 
 
 def judge_each(network: nn.Module, batch: Batch) -> Tensor:
-    """Return the mean of the logits (B,K) of the senses alone."""
+    """Return the mean of the logits (B,K) of the senses in use, each alone."""
     net = cast(Network, network)
-    return net.each(sensed(net, batch)).mean(dim=0)
+    rows = [SENSES.index(sense) for sense in net.cfg.senses]
+    return net.each(sensed(net, batch))[rows].mean(dim=0)
 
 
 def judge_open(network: nn.Module, batch: Batch) -> Tensor:
@@ -236,10 +241,24 @@ def _stages(
     )
 
 
+def _without_gates(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
+    """Return the stages where no gate is to be learnt: the open levels learn as long as both."""
+    senses, opened, gated = stages
+    longer = replace(
+        opened,
+        steps=None if opened.steps is None else opened.steps + (gated.steps or 0),
+        epochs=None if opened.epochs is None else opened.epochs + (gated.epochs or 0),
+        schedule=gated.schedule,
+    )
+    return senses, longer
+
+
 def _recipe(
     name: str, cfg: Config, stages: tuple[Stage, ...], *, view: Canvas, augment: Augment | None
 ) -> Recipe:
     num_frames = cfg.num_steps * cfg.burst
+    if cfg.gates == "open":
+        stages = _without_gates(stages)
     published = cfg.networks == "paper"
     return Recipe(
         name=name,

@@ -144,7 +144,7 @@ class Network(nn.Module):
     def saliency(self, scored: Scored) -> Tensor:
         """Return (B,T), as :func:`foveal.systems.nsnet.protocol.fused` has it."""
         probs = scored.frame_logits.softmax(dim=-1)
-        by_frame = 1 - probs[..., -1]
+        by_frame = 1 - probs[..., -1].double()
         if self.cfg.frame_saliency == "class":
             believed = scored.salient[:, :-1].argmax(dim=1)
             index = believed[:, None, None].expand(-1, probs.shape[1], 1)

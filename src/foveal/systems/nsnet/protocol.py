@@ -106,6 +106,8 @@ class Config:
 
     def _check_views(self) -> None:
         stored = isinstance(self.canvas, Features)
+        if self.preview_size < 1 or min(self.feature_width, self.preview_width) < 0:
+            raise ValueError(f"preview_size must be positive, widths not negative, got {self}")
         if stored != (self.networks == "features") or stored != (self.feature_width > 0):
             raise ValueError(
                 "networks=features and feature_width go with stored features, and with nothing else"
@@ -241,7 +243,12 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Preview all candidates, keep the most salient, recognise those one by one."""
-    times, keyframes = glance_times(clip, cfg.num_candidates, pass_megapixels=cfg.pass_megapixels)
+    times, keyframes = glance_times(
+        clip,
+        cfg.num_candidates,
+        pass_megapixels=cfg.pass_megapixels,
+        max_gap=1 / cfg.num_candidates,  # a keyframe for each, or a picture would be kept twice
+    )
     if cfg.choose == "uniform":
         yield from even_steps(
             times, cfg.num_frames, keyframes=keyframes, view=cfg.canvas, part=RECOGNISER

@@ -22,7 +22,7 @@ from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, TensorSpe
 SKIM = "skim"
 CLASSIFIER = "classifier"
 
-COUNT_MASSES = (0.99, 0.95, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2)
+COUNT_MASSES = (0.995, 0.985, 0.975, 0.96, 0.94, 0.9, 0.8, 0.65, 0.5, 0.35, 0.2)
 """Shares of certainty that a budget can be solved for, from dear to cheap."""
 
 NOMINAL_FPS = 25.0
@@ -172,10 +172,10 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
     """
     points: list[OperatingPoint] = []
     if cfg.budget == "video":
-        most = {"num_frames": cfg.frame_counts[-1], "choose": "skim"}
+        most = {"num_frames": cfg.num_frames, "choose": "skim"}
         points = [
             OperatingPoint(
-                name=f"enough with {mass:.0%}",
+                name=f"enough with {100 * mass:g} %",
                 family="policy",
                 settings={**most, "count_mass": mass},
             )

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.layers import ResizedCrop, gentle
-from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext, last_logits
 from foveal.systems.ocsampler.model import (
     Network,
     Sampler,
@@ -283,6 +283,14 @@ def count_loss(
     return {"loss": loss, "frames_needed": frames_needed}
 
 
+def salient_logits(network: nn.Module, batch: Batch) -> Tensor:
+    """Return the logits (B,K) of as many of the most salient frames of every video."""
+    net = cast(Network, network)
+    chosen = most_salient(net.sampler(batch["frames"]), num_frames=net.num_frames)
+    logits: Tensor = net.classifier(take(batch["frames"], chosen))
+    return logits
+
+
 def with_budget(cfg: Config, stage: Stage) -> tuple[Stage, ...]:
     """Return the stage that follows the sampler's where the video decides its number of frames.
 
@@ -297,6 +305,7 @@ def with_budget(cfg: Config, stage: Stage) -> tuple[Stage, ...]:
             stage,
             name="budget",
             loss=count_loss,
+            judge=last_logits,
             trains=(Group(prefixes=("counter",)),),
             eval_modules=("sampler", "classifier"),
         ),
@@ -369,6 +378,7 @@ def paper(
     trained = ("sampler", "classifier") if joint else ("sampler",)
     sampler = Stage(
         name="sampler",
+        judge=salient_logits,
         loss=partial(policy_loss, reward=reward, exploration=exploration, joint=joint),
         trains=(Group(prefixes=trained),),
         eval_modules=("classifier",),
@@ -432,6 +442,7 @@ def tiny(*, cfg: Config | None = None, reward: Reward = CONFIDENCE) -> Recipe:
     )
     sampler = Stage(
         name="sampler",
+        judge=salient_logits,
         loss=partial(policy_loss, reward=reward),
         trains=(Group(prefixes=("sampler",)),),
         eval_modules=("classifier",),
@@ -473,6 +484,7 @@ def small(
     )
     sampler = Stage(
         name="sampler",
+        judge=salient_logits,
         loss=partial(policy_loss, reward=reward),
         trains=(Group(prefixes=("sampler",)),),
         eval_modules=("classifier",),

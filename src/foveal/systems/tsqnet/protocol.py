@@ -54,9 +54,9 @@ class Config:
         query_attention: whether classes ask each other first; C x C, so off for many classes.
         interaction: between two query layers: ``none``, ``add`` what the other branch answered,
             or ``swap`` what is asked.
-        residual: query layers whose answer holds the query itself: ``all``, the ``first``, or
-            ``none``. Where the last does, a class can be guessed without looking, and its attention
-            need not say where it was.
+        residual: query layers whose answer holds the query itself: ``all``, the ``first`` of two,
+            or ``none``. Where the last does, a class can be guessed without looking, and its
+            attention need not say where it was.
         position: whether the sampler knows when a frame is shown.
         dropout: while training.
         classes_asked: whose saliency counts, the likeliest first, weighed by their probability.
@@ -135,6 +135,8 @@ class Config:
 
     def _check_views(self) -> None:
         stored = isinstance(self.canvas, Features)
+        if self.preview_size < 1 or min(self.feature_width, self.preview_width) < 0:
+            raise ValueError(f"preview_size must be positive, widths not negative, got {self}")
         if stored != (self.networks == "features") or stored != (self.feature_width > 0):
             raise ValueError(
                 "networks=features and feature_width go with stored features, and with nothing else"
@@ -296,7 +298,12 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Preview all candidates, let the classes ask, keep what the likeliest points at."""
-    times, keyframes = glance_times(clip, cfg.num_candidates, pass_megapixels=cfg.pass_megapixels)
+    times, keyframes = glance_times(
+        clip,
+        cfg.num_candidates,
+        pass_megapixels=cfg.pass_megapixels,
+        max_gap=1 / cfg.num_candidates,  # a keyframe for each, or a picture would be kept twice
+    )
     if cfg.choose == "uniform":
         yield from even_steps(
             times, cfg.num_frames, keyframes=keyframes, view=cfg.canvas, part=RECOGNISER

@@ -133,11 +133,14 @@ def set_queries(network: Network, seen: Tensor, label: Tensor) -> None:
     """Move the visual queries of the classes in the batch onto the mean memory of their frames.
 
     Means have length 1. They are of a batch, and of the classes that are in it; the first batches
-    move them all.
+    move them all. Where several processes share a batch, each takes the clips of its own.
     """
     visual = network.sampler.visual
     assert visual is not None
+    was_training = visual.training
+    visual.eval()  # its statistics move in the pass that learns, and once
     mean = visual.memory(seen).mean(dim=1)
+    visual.train(was_training)
     sums = torch.zeros_like(visual.queries).index_add_(0, label, mean)
     here = torch.bincount(label, minlength=len(sums)) > 0
     visual.queries[here] = functional.normalize(sums[here], dim=1)
@@ -193,7 +196,10 @@ def paper(
             *(Group(prefixes=(name,), lr_scale=0.1) for name in encoders),
             Group(prefixes=_learning(cfg)),
         ),
-        eval_modules=("recogniser", "sampler.textual.encoder"),
+        eval_modules=(
+            "recogniser",
+            *(["sampler.textual.encoder"] if "textual" in cfg.asking else []),
+        ),
         judge=sampled_logits,
         optimizer=Optimizer(kind="adamw", lr=1e-4, weight_decay=1e-2),
         batch_size=64,
