@@ -23,6 +23,7 @@ import numpy as np
 
 from foveal.bundle import (
     Bundle,
+    BundleError,
     BundleInvalidError,
     Calibration,
     ConfigError,
@@ -115,10 +116,19 @@ RUN_BUNDLE = "model.foveal"
 
 
 def bundle_in(path: str | os.PathLike[str] | None) -> str | os.PathLike[str] | Traversable:
-    """Return the bundle that ``path`` means: a file, the one in a run, or the embedded one."""
+    """Return the bundle that ``path`` means: a file, the one in a run, or the embedded one.
+
+    Raises:
+        BundleError: a folder without a bundle.
+    """
     if path is None:
         return embedded_bundle()
     inside = Path(path) / RUN_BUNDLE
+    if Path(path).is_dir() and not inside.is_file():
+        raise BundleError(
+            f"{path}: there is no {RUN_BUNDLE} in this folder",
+            hint="name a run of `foveal train` that has finished, or a bundle",
+        )
     return inside if inside.is_file() else path
 
 

@@ -16,6 +16,7 @@ from foveal.recipe import StepContext
 from foveal.sampling.choose import top_k_in_order
 from foveal.systems.ocsampler import protocol, recipe
 from foveal.systems.ocsampler.model import Network, build
+from foveal.train import configure
 from foveal.video import ArraySource
 
 CFG = replace(protocol.tiny(num_classes=5, num_frames=4), budget="video", frame_counts=(1, 2, 3, 4))
@@ -147,3 +148,11 @@ def test_a_fixed_budget_has_no_head() -> None:
     assert network.counter is None
     with pytest.raises(ValueError, match="head"):
         network.counts(torch.from_numpy(frames_of()))
+
+
+@pytest.mark.parametrize("settings", [{"budget": "video"}, {"budget": "video", "budget.steps": 7}])
+def test_the_command_line_can_ask_for_it(settings) -> None:
+    found = configure(recipe.tiny, num_classes=3, num_samples=50, settings=settings)
+    steps = {stage.name: stage.steps for stage in found.recipe.stages}
+    assert list(steps) == ["classifier", "sampler", "budget"]
+    assert steps["budget"] == settings.get("budget.steps", 600)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import pytest
@@ -196,20 +195,3 @@ def test_a_slip_is_one_line_that_says_what_is_near(settings: dict[str, Any], mes
     with pytest.raises((SettingError, ConfigError), match=message) as caught:
         configured(settings)
     assert "\n" not in str(caught.value)
-
-
-# system: ocsampler
-@pytest.mark.parametrize("settings", [{"budget": "video"}, {"budget": "video", "budget.steps": 7}])
-def test_a_stage_that_a_setting_adds_can_be_set_too(settings) -> None:
-    found = configure(
-        import_module("foveal.systems.ocsampler.recipe").tiny,
-        num_classes=3,
-        num_samples=50,
-        settings=settings,
-    )
-    steps = {stage.name: stage.steps for stage in found.recipe.stages}
-    assert list(steps) == ["classifier", "sampler", "budget"]
-    assert steps["budget"] == settings.get("budget.steps", 600)
-
-
-# end of system

@@ -266,7 +266,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         kept,
         view=cfg.canvas,
         part=RECOGNISER,
-        text=f"{1 - frame_probs[:, -1].mean():.0%} of them look like any action",
+        text=f"a candidate shows an action with {1 - frame_probs[:, -1].mean():.0%} in the mean",
     )
 
 

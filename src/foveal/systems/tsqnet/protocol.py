@@ -339,7 +339,7 @@ def fused(cfg: Config, told: tuple[Array, ...]) -> tuple[Array, str]:
         row = sum(probs[i] * minmax(attention[i]) for i in best) / probs[best].sum()
         rows.append(np.asarray(row))
         sure.append(float(probs[best[0]]))
-        words.append(f"{branch} classes {', '.join(str(i) for i in best)}")
+        words.append(f"class {', '.join(str(i) for i in best)} of the {branch} branch")
     if len(rows) == 1:
         return rows[0], words[0]
     share = sure[0] / (sure[0] + sure[1]) if cfg.visual_share is None else cfg.visual_share
