@@ -36,10 +36,11 @@ import torch
 
 from foveal.cost.torch_counter import count_torch_macs
 from foveal.haystack import HaystackSet, Split, find, sample
+from foveal.layers import most_salient, taken
 from foveal.results import write_result
 from foveal.sampling.salient import evenly
 from foveal.systems.ocsampler import protocol, recipe
-from foveal.systems.ocsampler.model import Network, build, most_salient, take
+from foveal.systems.ocsampler.model import Network, build
 from foveal.train import ArrayData, Running, fit
 from foveal.types import Array
 
@@ -85,7 +86,7 @@ def seen(network: Network, made: HaystackSet) -> dict[str, Array]:
                 index = most_salient(logits, num_frames=count)
                 if not by:
                     index = torch.from_numpy(evenly(10, count)).expand(len(rows), -1)
-                right.append(network.classifier(take(rows, index)).argmax(1) == truth)
+                right.append(network.classifier(taken(rows, index)).argmax(1) == truth)
             found.append(torch.stack(right, dim=1))
     pairs = {"counts": counts, "salient": salient, "even": even}
     return {name: torch.cat(found).numpy() for name, found in pairs.items()}

@@ -6,12 +6,12 @@ import numpy as np
 import torch
 from torch import nn
 
+from foveal.layers import SelfAttention
 from foveal.systems.ean.model import (
     AdaptiveBlock,
     LearntShift,
     MotionCode,
     MotionExcitation,
-    ObjectAttention,
     SparseTransformer,
     differences,
     every_second,
@@ -171,7 +171,7 @@ def test_object_tokens_and_attention():
 
 
 def test_attention_scales_by_the_width_of_a_head():
-    made = ObjectAttention(8, heads=2).double()
+    made = SelfAttention(8, heads=2, bias=False).double()
     tokens = torch.randn(1, 5, 8, dtype=torch.float64)
     q, k, v = made.qkv(tokens)[0].detach().numpy().reshape(5, 3, 2, 4).transpose(1, 2, 0, 3)
     weights = softmax(np.einsum("hid,hjd->hij", q, k) / np.sqrt(4))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from foveal.layers import most_salient
 from foveal.sampling.choose import top_k_in_order
 from foveal.systems.ocsampler import recipe
 from foveal.systems.ocsampler.model import (
@@ -23,7 +24,6 @@ from foveal.systems.ocsampler.model import (
     log_set_prob_by_integral,
     log_set_prob_by_orders,
     log_set_prob_by_two_orders,
-    most_salient,
     nearest,
     uniform_sets,
 )

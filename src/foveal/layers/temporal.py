@@ -1,4 +1,4 @@
-"""Attention over the frames of a clip: each frame's vector, with what the others say.
+"""Attention over the frames (or other tokens) of a clip: each one's vector, with what others say.
 
 Letters: B clips, T frames, D width of what comes in, d width inside, h heads.
 
@@ -23,12 +23,13 @@ class SelfAttention(nn.Module):
         width: d, a multiple of ``heads``.
         heads: h.
         dropout: of the weights, while training.
+        bias: whether queries, keys and values have one.
     """
 
-    def __init__(self, width: int, *, heads: int, dropout: float = 0.0) -> None:
+    def __init__(self, width: int, *, heads: int, dropout: float = 0.0, bias: bool = True) -> None:
         super().__init__()
         self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width)
+        self.qkv = nn.Linear(width, 3 * width, bias=bias)
         self.out = nn.Linear(width, width)
         self.dropout = nn.Dropout(dropout)
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.backbones import ImageBackbone, create, small_resnet
-from foveal.layers import PixelNorm
+from foveal.layers import PixelNorm, SelfAttention
 from foveal.systems.ean.protocol import BURST, PART, Config
 
 SMALL_START = 0.01
@@ -314,30 +314,12 @@ class TokenNorm(nn.Module):
         return result
 
 
-class ObjectAttention(nn.Module):
-    """Every token (B,n,D) asks every other of its clip, with ``heads`` heads."""
-
-    def __init__(self, width: int, *, heads: int) -> None:
-        super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(width, 3 * width, bias=False)
-        self.out = nn.Linear(width, width)
-
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Return tokens (B,n,D)."""
-        shape = (self.heads, tokens.shape[2] // self.heads)
-        q, k, v = (x.unflatten(2, shape).transpose(1, 2) for x in self.qkv(tokens).chunk(3, -1))
-        weights = (q @ k.transpose(2, 3) * shape[1] ** -0.5).softmax(-1)
-        told: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
-        return told
-
-
 class TransformerLayer(nn.Module):
     """Attention and three linear layers, each after a norm and beside a skip."""
 
     def __init__(self, width: int, *, heads: int) -> None:
         super().__init__()
-        self.attend = nn.Sequential(TokenNorm(width), ObjectAttention(width, heads=heads))
+        self.attend = nn.Sequential(TokenNorm(width), SelfAttention(width, heads=heads, bias=False))
         self.think = nn.Sequential(
             TokenNorm(width),
             nn.Linear(width, width),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from foveal.backbones import ImageBackbone, conv_stack, create, insert_temporal_shift
-from foveal.layers import TemporalShift
+from foveal.layers import TemporalShift, most_salient, taken
 from foveal.systems.ocsampler.protocol import CLASSIFIER, SKIM, Config, count_of
 
 HIDDEN = 4096
@@ -87,7 +87,7 @@ class Network(nn.Module):
             return Output(frame_logits, chosen, self._by_count(frames, frame_logits, counts))
         if chosen is None:
             chosen = most_salient(frame_logits, num_frames=self.num_frames)
-        return Output(frame_logits, chosen, self.classifier(take(frames, chosen)))
+        return Output(frame_logits, chosen, self.classifier(taken(frames, chosen)))
 
     def counts(self, frames: Tensor) -> Tensor:
         """Return the logits (B,counts) of how many of the candidates a video needs.
@@ -106,7 +106,7 @@ class Network(nn.Module):
         found = []
         for i, count in enumerate(wanted):
             chosen = most_salient(frame_logits[i : i + 1], num_frames=count)
-            found.append(self.classifier(take(frames[i : i + 1], chosen)))
+            found.append(self.classifier(taken(frames[i : i + 1], chosen)))
         return torch.cat(found)
 
 
@@ -158,18 +158,6 @@ def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
         assert isinstance(skim, Sampler)
         skim = SkimPart(skim, network.counter)
     return {SKIM: skim, CLASSIFIER: network.classifier}
-
-
-def most_salient(frame_logits: Tensor, *, num_frames: int) -> Tensor:
-    """Return the N largest of (B,T) as int64 (B,N) ascending; ties go to the lower index."""
-    order = torch.sort(frame_logits, dim=1, descending=True, stable=True).indices
-    return order[:, :num_frames].sort(dim=1).values
-
-
-def take(frames: Tensor, index: Tensor) -> Tensor:
-    """Return ``frames`` (B,T,...) at ``index`` (B,N), as (B,N,...)."""
-    rows = torch.arange(len(frames), device=frames.device)[:, None]
-    return frames[rows, index]
 
 
 # --- the two networks ------------------------------------------------------------------------

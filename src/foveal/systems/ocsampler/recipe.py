@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from foveal.layers import ResizedCrop, gentle
+from foveal.layers import ResizedCrop, gentle, most_salient, taken
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext, last_logits
 from foveal.systems.ocsampler.model import (
     Network,
@@ -29,8 +29,6 @@ from foveal.systems.ocsampler.model import (
     draw_sets,
     entropy,
     log_set_prob,
-    most_salient,
-    take,
     uniform_sets,
 )
 from foveal.systems.ocsampler.protocol import Config, activitynet
@@ -129,7 +127,7 @@ def subset_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mappi
     size = int(torch.randint(1, num_candidates + 1, (), generator=context.generator))
     level = torch.zeros(num_videos, num_candidates)
     index = draw_sets(level, num_frames=size, generator=context.generator).sort(dim=1).values
-    logits = net.classifier(take(frames, index.to(frames.device)))
+    logits = net.classifier(taken(frames, index.to(frames.device)))
     return {"loss": functional.cross_entropy(logits, batch["label"])}
 
 
@@ -174,7 +172,7 @@ def policy_loss(
     )
     loss = terms["loss"].float()
     if joint:
-        chosen = take(frames, drawn.sort(dim=1).values)
+        chosen = taken(frames, drawn.sort(dim=1).values)
         loss = loss + functional.cross_entropy(net.classifier(chosen), label)
     return {
         "loss": loss,
@@ -198,10 +196,10 @@ def scores(
 
     The second is zero for a reward without a baseline.
     """
-    score = reward.score(classifier, take(frames, drawn.sort(dim=1).values), label)
+    score = reward.score(classifier, taken(frames, drawn.sort(dim=1).values), label)
     if not reward.baseline:
         return score, torch.zeros_like(score)
-    return score, reward.score(classifier, take(frames, uniform), label)
+    return score, reward.score(classifier, taken(frames, uniform), label)
 
 
 def policy_terms(
@@ -252,7 +250,7 @@ def count_targets(
     given, right = [], []
     for count in counts:
         chosen = most_salient(frame_logits, num_frames=count)
-        probs = classifier(take(frames, chosen)).softmax(dim=1)
+        probs = classifier(taken(frames, chosen)).softmax(dim=1)
         given.append(probs.gather(1, label[:, None])[:, 0])
         right.append(probs.argmax(dim=1) == label)
     sure = torch.stack(given, dim=1)
@@ -287,7 +285,7 @@ def salient_logits(network: nn.Module, batch: Batch) -> Tensor:
     """Return the logits (B,K) of as many of the most salient frames of every video."""
     net = cast(Network, network)
     chosen = most_salient(net.sampler(batch["frames"]), num_frames=net.num_frames)
-    logits: Tensor = net.classifier(take(batch["frames"], chosen))
+    logits: Tensor = net.classifier(taken(batch["frames"], chosen))
     return logits
 
 
