@@ -230,6 +230,36 @@ def misfits(tensors: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> list[st
     return problems
 
 
+class WeightsError(FovealError):
+    """A checkpoint does not hold the weights of this configuration."""
+
+    kind = "weights"
+
+
+def whole_state(
+    converted: Mapping[str, Tensor], wanted: Mapping[str, Tensor], *, hint: str
+) -> dict[str, Tensor]:
+    """Return ``converted`` if it is all of a network's tensors, in the network's order.
+
+    Args:
+        converted: by the network's names; counters of batches seen, which nothing reads and old
+            checkpoints lack, may be missing.
+        wanted: those it has, on any device.
+        hint: what to do where they do not fit.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown, or of another shape; the message names it.
+    """
+    found = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)} | dict(converted)
+    problems = misfits(found, wanted)
+    if problems:
+        shown = "; ".join(problems[:3])
+        raise WeightsError(
+            f"the checkpoint does not fit ({len(problems)} tensors: {shown})", hint=hint
+        )
+    return {name: found[name] for name in wanted}
+
+
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

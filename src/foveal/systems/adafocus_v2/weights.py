@@ -14,10 +14,9 @@ import torch
 from torch import Tensor
 
 from foveal.backbones.official import encoder_name
-from foveal.backbones.weight_file import misfits
+from foveal.backbones.weight_file import WeightsError, whole_state
 from foveal.systems.adafocus_v2.model import make_network
 from foveal.systems.adafocus_v2.protocol import Config
-from foveal.types import FovealError
 
 UNUSED = re.compile(r"(global_CNN|local_CNN)(\.base_model)?\.(fc|classifier)\.(weight|bias)")
 PREFIX_HEAD = re.compile(r"classifier\.classifiers\.(\d+)\.1\.(weight|bias)")
@@ -50,12 +49,6 @@ GRU: Mapping[str, str] = {
 }
 
 
-class WeightsError(FovealError):
-    """A checkpoint does not hold the weights of this configuration."""
-
-    kind = "weights"
-
-
 def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
     """Return an official ``state`` under our names, every tensor of the network of ``cfg``.
 
@@ -79,7 +72,11 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
         if tensors:
             ordered = [tensors[index] for index in sorted(tensors)]
             converted[f"classifier.{kind}"] = torch.stack(ordered)
-    return _complete(converted, cfg)
+    with torch.device("meta"):
+        wanted = make_network(cfg).state_dict()
+    return whole_state(
+        converted, wanted, hint="give the classes, frames, square and networks it was trained with"
+    )
 
 
 def our_name(name: str, cfg: Config) -> str:
@@ -100,20 +97,3 @@ def our_name(name: str, cfg: Config) -> str:
         f"the checkpoint holds {name!r}, which no AdaFocusV2 model has",
         hint="give the checkpoint of the official code, not one of its encoders alone",
     )
-
-
-def _complete(converted: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
-    """Return ``converted`` if it is all of the network's tensors, in the network's order."""
-    with torch.device("meta"):
-        wanted = make_network(cfg).state_dict()
-    # Counts of batches seen are not read, and old checkpoints have none.
-    counts = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
-    found = counts | converted
-    problems = misfits(found, wanted)
-    if problems:
-        shown = "; ".join(problems[:3])
-        raise WeightsError(
-            f"the checkpoint does not fit ({len(problems)} tensors: {shown})",
-            hint="give the classes, frames, square and networks it was trained with",
-        )
-    return {name: found[name] for name in wanted}

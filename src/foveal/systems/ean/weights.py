@@ -17,10 +17,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from foveal.backbones.weight_file import misfits
+from foveal.backbones.weight_file import WeightsError, whole_state
 from foveal.systems.ean.model import make_network
 from foveal.systems.ean.protocol import Config
-from foveal.types import FovealError
 
 UNUSED = re.compile(r"base_model\.(relation\d\.bn2|bn2|fc|stm_proj2\.\d+)\.\w+")
 MOVING = re.compile(r"base_model\.layer(\d)\.(\d+)\.(me|t_conv)\.(.+)")
@@ -72,12 +71,6 @@ MOTION: Mapping[str, str] = {
 }
 
 
-class WeightsError(FovealError):
-    """A checkpoint does not hold the weights of this configuration."""
-
-    kind = "weights"
-
-
 def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
     """Return an official ``state`` under our names, every tensor of the network of ``cfg``.
 
@@ -96,7 +89,11 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
         # Their shift is a convolution over time alone; ours has an axis for place beside it.
         shift = ".t_conv." in plain and tensor.ndim == 3
         converted[our_name(plain, cfg)] = tensor[..., None] if shift else tensor
-    return _complete(converted, cfg)
+    with torch.device("meta"):
+        wanted = make_network(cfg).state_dict()
+    return whole_state(
+        converted, wanted, hint="give the classes and the number of segments it was trained with"
+    )
 
 
 def our_name(name: str, cfg: Config) -> str:
@@ -163,20 +160,3 @@ def _renamed(name: str, modules: Mapping[str, str], place: str) -> str | None:
         if name.startswith(f"{official}."):
             return f"{place}{ours}.{name.removeprefix(f'{official}.')}"
     return None
-
-
-def _complete(converted: dict[str, Tensor], cfg: Config) -> dict[str, Tensor]:
-    """Return ``converted`` if it is all of the network's tensors, in the network's order."""
-    with torch.device("meta"):
-        wanted = make_network(cfg).state_dict()
-    # Counts of batches seen are not read, and old checkpoints have none.
-    counts = {name: torch.tensor(0) for name in wanted if name.endswith("num_batches_tracked")}
-    found = counts | converted
-    problems = misfits(found, wanted)
-    if problems:
-        shown = "; ".join(problems[:3])
-        raise WeightsError(
-            f"the checkpoint does not fit ({len(problems)} tensors: {shown})",
-            hint="give the classes and the number of segments it was trained with",
-        )
-    return {name: found[name] for name in wanted}
