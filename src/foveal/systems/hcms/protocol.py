@@ -16,7 +16,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from foveal.sampling.choose import segment_bursts
+from foveal.sampling.choose import key_bursts, segment_bursts
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
@@ -105,6 +105,8 @@ class Config:
             counts.
         exit_confidence: end after two steps in a row that are surer than this; not in the paper,
             and not in the training network.
+        pass_megapixels: of longer clips bursts begin at keyframes; see
+            :func:`foveal.sampling.choose.key_times`.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -123,6 +125,7 @@ class Config:
     strict: bool = False
     readout: Literal["last", "mean"] = "last"
     exit_confidence: float | None = None
+    pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.num_steps < 1 or self.burst < 2:
@@ -141,6 +144,8 @@ class Config:
             raise ValueError(f"thetas must lie in [0, 1], got {self.thetas}")
         if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
             raise ValueError(f"exit_confidence must lie in (0, 1], got {self.exit_confidence}")
+        if not self.pass_megapixels >= 0:
+            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
 
     @property
     def features(self) -> tuple[int, int, int]:
@@ -298,7 +303,8 @@ State: TypeAlias = tuple[Array, Array]
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Listen, look where the gates open, and answer after the last step."""
-    times = segment_bursts(clip, num_segments=cfg.num_steps, length=cfg.burst)
+    planned = segment_bursts(clip, num_segments=cfg.num_steps, length=cfg.burst)
+    times = key_bursts(clip, planned, length=cfg.burst, pass_megapixels=cfg.pass_megapixels)
     yield from plan(times)
     heard, seen, _ = cfg.features
     first, second, third = (_empty(width) for width in cfg.widths)
