@@ -286,6 +286,20 @@ def test_a_wrong_system_is_told_before_the_data_is_read(tmp_path: Path, capsys: 
     assert "no system 'ocsampel'; did you mean 'ocsampler'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--recipe", "smol"), ("--set", "bach_size=3"), ("--system", "baselines", "--recipe", "x")],
+)
+def test_a_wrong_recipe_or_setting_is_told_before_the_data_is_read(
+    tmp_path: Path, capsys: Capture, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "labels.csv").write_text("this is no list")
+    assert main(["train", str(tmp_path / "labels.csv"), *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "labels.csv" not in captured.err
+
+
 def test_of_several_processes_one_complains(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,8 @@ def run(data: str, options: Options) -> int:
     if options.system is not None:
         find_trainable(options.system)  # a wrong name is told before anything is read
     require_train_extra("training")
+    with train_extra("training"):
+        check(data, options, settings)
     dataset = read(data, options)
     with train_extra("training"):
         from foveal.train import fit, make_data
@@ -153,6 +155,23 @@ def said_if_stopped(out: Path) -> Iterator[None]:
 # --- before the first step ------------------------------------------------------------------
 
 
+def check(data: str, options: Options, settings: dict[str, Any]) -> None:
+    """Tell what is wrong with the command before anything is read, where it can be known."""
+    if options.out is not None:
+        check_place(Path(options.out), data)
+    if (options.recipe or settings) and os.path.exists(data):  # else PyTorch need not be loaded
+        from foveal.train.project import check_asked
+
+        stored = options.format == "features" or data.lower().endswith(".npz")
+        check_asked(
+            ("features",) if stored else ("video", "features"),
+            system=options.system,
+            recipe=options.recipe,
+            pretrained=options.pretrained is not None,
+            settings=settings,
+        )
+
+
 def read(data: str, options: Options) -> Dataset:
     """Read the data and say what it is: mistakes in it are told before PyTorch is loaded."""
     from foveal.dataset import read_dataset
@@ -172,7 +191,7 @@ def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Wor
 
     like = likeness(dataset)
     choice = choose(
-        dataset,
+        dataset.kind,
         like,
         system=options.system,
         recipe=options.recipe,
