@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -23,7 +23,7 @@ from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
 from foveal.tasks.trainable import trainable
-from foveal.train import Point, TrainResult
+from foveal.train import Point, Progress, TrainResult
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip
 
@@ -354,6 +354,61 @@ def test_a_finished_run_keeps_what_was_done_to_its_bundle_since(
     bundle.write_bytes(before)
     assert main([*command, str(tmp_path / "nowhere")]) == 0
     assert "to go on with: a new one begins" in capsys.readouterr().err
+
+
+def stopping(at: int) -> Callable[[], Callable[[Progress], None]]:
+    """Return what shows progress until Ctrl-C comes with step ``at``."""
+
+    def log(progress: Progress) -> None:
+        if progress.step == at:
+            raise KeyboardInterrupt
+
+    return lambda: log
+
+
+@pytest.mark.parametrize(("at", "kept"), [(2, False), (3, True)])
+def test_ctrl_c_says_what_can_be_gone_on_with(
+    clips: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    kept: bool,
+) -> None:
+    out = tmp_path / "run"
+    command = [*BASELINES, str(clips), "--out", str(out), *QUICK]
+    command += ["--set", "checkpoint_steps=3", "--set", "validations=1"]
+    with monkeypatch.context() as patched:
+        patched.setattr("foveal.train.terminal_line", stopping(at))
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    if kept:
+        place = f"{out}: stage 1 of 1 (classifier), after step 3"
+        assert said == f"stopped; the same command with --resume goes on in {place}"
+        assert main(command) == 2  # as it was said: without --resume the run is left alone
+        assert main([*command, "--resume"]) == 0
+        assert f"  going on in {place}\n" in capsys.readouterr().err
+    else:
+        nothing = f"stopped before the first checkpoint, so nothing in {out} can be gone on with"
+        assert said.startswith(nothing)
+        assert main(command) == 0  # as it was said: the same command begins anew
+
+
+def test_ctrl_c_after_the_last_step_leaves_what_resume_finishes(
+    clips: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    command = [*BASELINES, str(clips), "--out", str(out), *QUICK]
+    with monkeypatch.context() as patched:
+        patched.setattr("foveal.cli.train.finish", stopped)
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"--resume goes on in {out}: after the last step of the last stage")
+    assert main([*command, "--resume"]) == 0
+    assert "Try it: foveal recognize" in capsys.readouterr().out
 
 
 def test_a_run_does_not_lie_in_its_data(clips: Path, capsys: Capture) -> None:

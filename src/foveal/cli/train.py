@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from foveal.dataset import Dataset, Format
     from foveal.recipe import Recipe
     from foveal.tasks.classification import Evaluation
-    from foveal.train import Configured, FrameCache, Progress, TrainResult
+    from foveal.train import Configured, FrameCache, Progress, RunData, TrainResult
     from foveal.train.project import Choice, Likeness
 
 BUNDLE = "model.foveal"
@@ -74,32 +74,22 @@ def run(data: str, options: Options) -> int:
         check(data, options, settings)
     dataset = read(data, options)
     with train_extra("training"):
-        from foveal.train import fit, make_data
+        from foveal.train import make_data
 
         work = prepare(dataset, options, settings)
         check_place(work.out, data)
         finished = options.resume and (work.out / RESULT_FILE).exists()
         if options.resume:
             say(where_it_goes_on(work.out))
-        recipe = work.configured.recipe
-        made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
-        with said_if_stopped(work.out), progress_lines() as (log, tell):
-            result = fit(
-                recipe,
-                made.train,
-                out=work.out,
-                seed=work.seed,
-                validation=made.validation,
-                running=work.configured.running,
-                resume=options.resume,
-                prepare=loader(recipe, options.pretrained),
-                log=log,
-                tell=tell,
-            )
-        if finished:  # its bundle may have been calibrated since
-            say(f"{work.out}: this run is finished, and what it left stays as it is")
-        elif is_first():
-            finish(work, result, minutes_of(work.out))
+        made = make_data(
+            work.dataset, work.configured.recipe, work.choice.protocol, cache=work.cache
+        )
+        with said_if_stopped(work.out):
+            result = fit_shown(work, made, options)
+            if finished:  # its bundle may have been calibrated since
+                say(f"{work.out}: this run is finished, and what it left stays as it is")
+            elif is_first():
+                finish(work, result, minutes_of(work.out))
     return OK
 
 
@@ -133,22 +123,41 @@ class PlaceError(FovealError):
     kind = "place"
 
 
-def where_it_goes_on(out: Path) -> str:
-    """Return from where a run that may be there goes on."""
+def last_checkpoint(out: Path) -> str | None:
+    """Return what the run in ``out`` has done, in words; None where it has no checkpoint."""
     try:
         stored = json.loads((out / "checkpoint.json").read_text(encoding="utf-8"))
-        return f"  going on in {out}: stage {stored['stage'] + 1}, after step {stored['step']}"
-    except (OSError, ValueError, KeyError):
+        stages = [stage["name"] for stage in stored["run"]["stages"]]
+        at, step = int(stored["stage"]), int(stored["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if at >= len(stages):
+        return "after the last step of the last stage"
+    return f"stage {at + 1} of {len(stages)} ({stages[at]}), after step {step:,}"
+
+
+def where_it_goes_on(out: Path) -> str:
+    """Return from where a run that may be there goes on."""
+    found = last_checkpoint(out)
+    if found is None:
         return f"  there is no run in {out} to go on with: a new one begins"
+    return f"  going on in {out}: {found}"
 
 
 @contextmanager
 def said_if_stopped(out: Path) -> Iterator[None]:
-    """Say how to go on when Ctrl-C stops the run."""
+    """Say what can be gone on with when Ctrl-C stops the run."""
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; the same command with --resume goes on from the last checkpoint in {out}")
+        found = last_checkpoint(out)
+        if found is None:
+            say(
+                f"stopped before the first checkpoint, so nothing in {out} can be gone on with: "
+                "the same command begins anew (--set checkpoint_steps=N keeps one every N steps)"
+            )
+        else:
+            say(f"stopped; the same command with --resume goes on in {out}: {found}")
         raise
 
 
@@ -297,6 +306,26 @@ class NothingToLoadError(FovealError):
 # --- while it runs ----------------------------------------------------------------------------
 
 
+def fit_shown(work: Work, made: RunData, options: Options) -> TrainResult:
+    """Train and show progress."""
+    from foveal.train import fit
+
+    recipe = work.configured.recipe
+    with progress_lines() as (log, tell):
+        return fit(
+            recipe,
+            made.train,
+            out=work.out,
+            seed=work.seed,
+            validation=made.validation,
+            running=work.configured.running,
+            resume=options.resume,
+            prepare=loader(recipe, options.pretrained),
+            log=log,
+            tell=tell,
+        )
+
+
 @contextmanager
 def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
     """Give what shows progress and what prints lines beside it: a bar on a terminal, else lines."""
@@ -305,7 +334,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
     if not sys.stderr.isatty():
         yield terminal_line(), say
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
 
     from foveal.cli.terminal import console_on
@@ -314,7 +343,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[values]}"),
     )
     with Bars(*columns, console=console_on(sys.stderr), redirect_stdout=False) as bars:
@@ -323,7 +352,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
         def log(progress: Progress) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task(
-                    progress.stage, total=progress.num_steps, values=""
+                    progress.stage, total=progress.num_steps, values="", left=""
                 )
             shown = "  ".join(f"{name} {value:.3g}" for name, value in progress.values.items())
             if progress.validation is not None:
@@ -331,6 +360,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
             bars.update(
                 tasks[progress.stage],
                 completed=progress.step,
+                left="" if progress.step == progress.num_steps else progress.time_left,
                 values=shown + valid.get(progress.stage, ""),
             )
 
