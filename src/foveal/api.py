@@ -461,10 +461,16 @@ class Model:
                 shown.append(self._label(start, end, label, score))
         return tuple(shown)
 
-    def _label(self, start: float, end: float, label: int, score: float) -> Label:
+    @property
+    def threshold(self) -> float | tuple[float, ...] | None:
+        """Below it an answer is :data:`NOTHING`; of each class its own, or none at all."""
         threshold = self.bundle.manifest.threshold
         if threshold is None and self.measured is not None:
-            threshold = self.measured.known_from
+            return self.measured.known_from
+        return threshold
+
+    def _label(self, start: float, end: float, label: int, score: float) -> Label:
+        threshold = self.threshold
         limit = threshold[label] if isinstance(threshold, tuple) else threshold
         name = self.class_names[label]
         known = limit is None or score >= limit

@@ -446,6 +446,21 @@ def test_nineteen_of_twenty_right_answers_stay_known(votes: Votes) -> None:
     assert 0.9 < known / right < 1.0
 
 
+def test_who_never_says_nothing_says_how_to_fit_it(votes: Votes, capsys: Capture) -> None:
+    """Once, below what is shown; not in records, and not once it is fitted."""
+    clips = [str(clip) for clip in votes.held_out[:2]]
+    said = (
+        f"It names a class for whatever it sees; `foveal calibrate {votes.bare} DATA` fits when to "
+        f"say {NOTHING!r}."
+    )
+    for inputs in (clips[:1], clips):
+        assert main(["recognize", *inputs, "--model", str(votes.bare)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == said
+        for words in (["--model", str(votes.bundle)], ["--model", str(votes.bare), "--json"], []):
+            assert main(["recognize", *inputs, *words]) == 0
+            assert "names a class for whatever" not in capsys.readouterr().out
+
+
 def test_exits_stop_where_they_did_before_the_temperature(votes: Votes) -> None:
     """They compare the network's own probabilities, which they were solved on."""
     model = foveal.load(votes.bundle)

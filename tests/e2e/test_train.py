@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from foveal.bundle import Bundle
 from foveal.cli import command
 from foveal.cli.app import main
 from foveal.cli.train import last_validation
@@ -101,7 +103,28 @@ def test_every_system_leaves_a_bundle_that_runs(
     assert told["validation"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
     assert f"of {len(test)} clips right" in captured.out
     assert "Try it: foveal recognize FILE --model" in captured.out
+    assert "'nothing it knows' is fitted by foveal calibrate, which takes 8" in captured.out
     assert not (out / "bad.jsonl").exists()
+
+
+def test_the_command_that_fits_when_nothing_is_known_is_the_right_one(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """As it is printed, options of DATA and all, it calibrates the run."""
+    for i in range(32):
+        for name in ("red", "green"):
+            shade = tuple(np.clip(COLOURS[name] + np.array((0, 0, 3 * i)), 0, 255))
+            write_clip(tmp_path / "my clips" / f"{name}{i}.mp4", [shade], frames_each=2)
+    rows = [f"{name}{i}.mp4,{name}" for i in range(32) for name in ("red", "green")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    videos = ["--videos", str(tmp_path / "my clips")]
+    out = ["--out", str(tmp_path / "run")]
+    assert main([*BASELINES, str(tmp_path / "list.csv"), *videos, *out, *QUICK]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    said, _, command = line.partition(" is fitted by foveal ")
+    assert said == "It names a class for whatever it sees: when to say 'nothing it knows'"
+    assert main(shlex.split(command)) == 0
+    assert Bundle.open(tmp_path / "run" / "model.foveal").manifest.calibration is not None
 
 
 def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> int:

@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -62,6 +63,8 @@ class Work:
     cache: FrameCache | None
     out: Path
     seed: int
+    data: tuple[str, ...]
+    """DATA and the options that say what it is, as words of a command."""
 
 
 def run(data: str, options: Options) -> int:
@@ -76,7 +79,7 @@ def run(data: str, options: Options) -> int:
     with train_extra("training"):
         from foveal.train import make_data
 
-        work = prepare(dataset, options, settings)
+        work = prepare(dataset, data, options, settings)
         check_place(work.out, data)
         finished = options.resume and (work.out / RESULT_FILE).exists()
         if options.resume:
@@ -193,7 +196,7 @@ def read(data: str, options: Options) -> Dataset:
     return dataset
 
 
-def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Work:
+def prepare(dataset: Dataset, data: str, options: Options, settings: dict[str, Any]) -> Work:
     """Choose and configure; say why."""
     from foveal.train import Running, configure
     from foveal.train.project import choose, likeness
@@ -225,7 +228,13 @@ def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Wor
         cache=make_cache(dataset, configured, like, options.cache_gib),
         out=Path(out),
         seed=options.seed,
+        data=(data, *option("--format", options.format), *option("--videos", options.videos)),
     )
+
+
+def option(name: str, value: str | None) -> tuple[str, ...]:
+    """Return the words of an option, if it was given."""
+    return () if value is None else (name, value)
 
 
 USES = ("learn from", "choose by", "judge by")
@@ -401,6 +410,21 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
     size = bundle.stat().st_size / 2**20
     print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
     print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
+    print(clean(how_to_calibrate(work)))
+
+
+def how_to_calibrate(work: Work) -> str:
+    """Return what a fresh model cannot say yet, and the command that fits it."""
+    from foveal.api import NOTHING
+    from foveal.calibration import FEWEST
+
+    lacks = f"It names a class for whatever it sees: when to say {NOTHING!r} is fitted by"
+    found = len(work.dataset.samples["validation"])
+    if found < FEWEST:
+        return (
+            f"{lacks} foveal calibrate, which takes {FEWEST} labelled clips it did not learn from"
+        )
+    return f"{lacks} {shlex.join(('foveal', 'calibrate', str(work.out), *work.data))}"
 
 
 class NotExportedError(FovealError):
