@@ -145,13 +145,11 @@ def show(results: Iterable[Result], names: Names, options: Options) -> int:
 
 def open_model(options: Options) -> Model:
     """Return the model asked for, its part being loaded beside what comes next."""
-    from foveal.api import InputError, load
+    from foveal.api import load
 
     model = load(options.model, threads=options.threads)
-    if options.check and model.reference is None:
-        raise InputError(
-            f"{model.name} has no dense reference to compare with", hint="leave out --check"
-        )
+    if options.check:
+        model.need_reference()
     if options.has_budget:
         from foveal.cli.budget import within
 
