@@ -59,7 +59,7 @@ def run(subject: str, data: str, options: Options) -> int:
         print(clean(line))
     for line in done.verdicts:
         print(clean(line[:1].upper() + line[1:]))
-    say(f"{work.out}: {len(done.calibration.points)} operating points")
+    say(f"{work.out}: {count(len(done.calibration.points), 'operating point')}")
     return FAILED if done.failures else OK
 
 

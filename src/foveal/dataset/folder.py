@@ -120,5 +120,6 @@ def _notes(found: Iterable[Found], *, frames: bool, loose: int) -> list[str]:
         kinds = some(f"{count:,} {suffix}" for suffix, count in others.most_common())
         notes.append(f"files that are no videos were passed over: {kinds}")
     if loose:
-        notes.append(f"{loose:,} videos lie outside any class folder and were passed over")
+        lie, were = ("video lies", "was") if loose == 1 else ("videos lie", "were")
+        notes.append(f"{loose:,} {lie} outside any class folder and {were} passed over")
     return notes

@@ -40,7 +40,7 @@ def test_what_is_no_video_is_passed_over_and_counted(put: Put) -> None:
     data = read_dataset(root)
     assert len(data) == 6
     assert any("1 .txt" in note and "1 .jpg" in note for note in data.notes)
-    assert any("1 videos lie outside" in note for note in data.notes)
+    assert any("1 video lies outside" in note for note in data.notes)
 
 
 def test_split_folders_are_kept(put: Put) -> None:
