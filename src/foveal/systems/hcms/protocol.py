@@ -19,7 +19,7 @@ import numpy as np
 from foveal.sampling.choose import key_bursts, segment_bursts
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
-from foveal.sampling.protocol import Steps, answer, call, look, note, plan
+from foveal.sampling.protocol import Steps, answer, call, listen, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, Sound, TensorSpec
 
 Sense: TypeAlias = Literal["sound", "appearance", "motion"]
@@ -318,9 +318,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         is_heard = looks = moves = False
 
         if "sound" in cfg.senses:
-            window = np.zeros(cfg.ear.num_samples, np.float32)
-            if clip.has_sound:
-                window = yield from look(now, cfg.ear.view, role="glance")
+            window = yield from listen(clip, now, cfg.ear.view)
             is_heard = bool(window.any())
             sound, *new, opens = yield from call(LISTEN, window, *first, second[0])
             first = (new[0], new[1])
@@ -350,7 +348,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
             if is_sure(cfg, told):
                 break
 
-    yield from note(text=summary(cfg, clip, opened, len(told) and k + 1))
+    yield from note(text=summary(cfg, opened, len(told) and k + 1))
     yield from answer(softmax(read(cfg, told)))
 
 
@@ -385,14 +383,12 @@ def is_sure(cfg: Config, told: list[Array]) -> bool:
     return all(softmax(read(cfg, told[:end])).max() > cfg.exit_confidence for end in ends)
 
 
-def summary(cfg: Config, clip: ClipInfo, opened: list[int], num_steps: int) -> str:
+def summary(cfg: Config, opened: list[int], num_steps: int) -> str:
     """Return one line on what was used, and on what the sound was like."""
     heard, looked, moved = opened
     line = f"looked at a frame in {looked} and at motion in {moved} of {num_steps} steps"
     if "sound" not in cfg.senses:
         return line
-    if not clip.has_sound:
-        return f"{line}; the clip has no sound that can be decoded, silence was heard instead"
     if heard < num_steps:
         return f"{line}; nothing was heard in {num_steps - heard}"
     return line

@@ -78,10 +78,12 @@ class Config:
         counts = self.frame_counts
         if list(counts) != sorted(set(counts)) or not counts or counts[0] < 1:
             raise ValueError(f"frame_counts must be positive and ascend, got {counts}")
-        if self.num_frames not in counts or counts[-1] > self.num_candidates:
+        if self.num_frames not in counts:
+            raise ValueError(f"num_frames {self.num_frames} must be one of frame_counts {counts}")
+        if counts[-1] > self.num_candidates:
             raise ValueError(
-                f"num_frames {self.num_frames} must be one of frame_counts {counts}, and those "
-                f"at most num_candidates {self.num_candidates}"
+                f"num_candidates {self.num_candidates} must be at least {counts[-1]}, the most of "
+                f"frame_counts {counts}"
             )
         if min(self.num_classes, self.skim_size, self.shift_div) < 1 or self.offset_seed < 0:
             raise ValueError(f"classes, skim size and shift_div must be positive, got {self}")
