@@ -191,8 +191,10 @@ def seen(model: Any, path: str) -> Any:
 
 
 def in_action(found: Any, row: Mapping[str, str]) -> float:
-    """Return the share of the frames looked at last that show the action."""
+    """Return the share of the frames looked at last that show the action; 0 without a look."""
     looks = [event.detail["seconds"] for event in found.trace.events if event.kind == "look"]
+    if not looks:
+        return 0.0
     start, end = float(row["start"]), float(row["end"])
     return statistics.fmean(start <= seconds < end for seconds in looks[-1])
 
