@@ -459,6 +459,7 @@ def describe(work: Work) -> dict[str, Any]:
         "system": work.choice.row.name,
         "recipe": recipe.name,
         "config": encode_config(recipe.config),
+        "arguments": dict(recipe.arguments),
         "seed": work.seed,
         "data": {
             "name": work.dataset.name,

@@ -192,7 +192,7 @@ def check_asked(
                 refused.append(error)
     if not made:
         raise refused[0]
-    known = {name: known_names(make()) for name, make in made.items()}
+    known = {name: known_names(make, make()) for name, make in made.items()}
     for key in settings:
         if not any(key in names for names in known.values()):
             raise unknown_setting(key, [name for names in known.values() for name in names.all()])
