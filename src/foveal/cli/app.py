@@ -375,6 +375,12 @@ def _train_options(parser: ArgumentParser) -> None:
         const="auto",
         help="begin with ImageNet weights: from a file, or found in packages and caches",
     )
+    parser.add_argument(
+        "--text-model",
+        metavar="MODEL",
+        help="what reads class names, for recipes that do: a sentence encoder by name or as a "
+        "folder (default: MiniLM)",
+    )
     format_option(parser)
     parser.add_argument(
         "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
@@ -405,6 +411,7 @@ def _train(options: Namespace) -> int:
             recipe=options.recipe,
             settings=tuple(options.set),
             pretrained=options.pretrained,
+            text_model=options.text_model,
             format=options.format,
             videos=options.videos,
             seed=options.seed,

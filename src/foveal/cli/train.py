@@ -24,10 +24,8 @@ from foveal.types import FovealError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-    from torch import nn
 
     from foveal.dataset import Dataset, Format
-    from foveal.recipe import Recipe
     from foveal.tasks.classification import Evaluation
     from foveal.train import Configured, FrameCache, Progress, TrainResult
     from foveal.train.project import Choice, Likeness
@@ -45,6 +43,7 @@ class Options:
     recipe: str | None
     settings: tuple[str, ...]
     pretrained: str | None
+    text_model: str | None
     format: Format | None
     videos: str | None
     seed: int
@@ -72,7 +71,7 @@ def run(data: str, options: Options) -> int:
     require_train_extra("training")
     dataset = read(data, options)
     with train_extra("training"):
-        from foveal.train import fit, make_data
+        from foveal.train import fit, make_data, prepared
 
         work = prepare(dataset, options, settings)
         check_place(work.out, data)
@@ -80,6 +79,13 @@ def run(data: str, options: Options) -> int:
         if options.resume:
             say(where_it_goes_on(work.out))
         recipe = work.configured.recipe
+        ready = prepared(
+            recipe,
+            class_names=work.dataset.class_names,
+            pretrained=options.pretrained,
+            text_model=options.text_model,
+            tell=lambda line: say(f"  {line}"),
+        )
         made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
         with said_if_stopped(work.out), progress_lines() as (log, tell):
             result = fit(
@@ -90,7 +96,7 @@ def run(data: str, options: Options) -> int:
                 validation=made.validation,
                 running=work.configured.running,
                 resume=options.resume,
-                prepare=loader(recipe, options.pretrained),
+                prepare=ready,
                 log=log,
                 tell=tell,
             )
@@ -248,31 +254,6 @@ def make_cache(
         cache.make_room()
     say(f"  each clip is decoded once; its frames are kept in {folder} ({wanted:.2f} GiB)")
     return cache
-
-
-def loader(recipe: Recipe, pretrained: str | None) -> Callable[[nn.Module], None] | None:
-    """Return what loads pretrained weights into a fresh network, if they are asked for."""
-    if pretrained is None:
-        return None
-    from foveal.backbones import load_modules
-
-    if not recipe.pretrained:
-        raise NothingToLoadError(
-            f"recipe {recipe.name!r} has no network that pretrained weights fit",
-            hint="leave --pretrained out, or choose a recipe with one",
-        )
-
-    def load(network: nn.Module) -> None:
-        for loaded in load_modules(network, recipe.pretrained, source=pretrained).values():
-            say(f"  {loaded}")
-
-    return load
-
-
-class NothingToLoadError(FovealError):
-    """Pretrained weights were asked for, and nothing of the recipe takes any."""
-
-    kind = "pretrained"
 
 
 # --- while it runs ----------------------------------------------------------------------------
