@@ -223,7 +223,7 @@ def test_a_wheel_of_another_network_is_refused(
 
 @pytest.mark.parametrize(
     "name",
-    ["resnet18", "mobilenetv2_100", "tf_efficientnet_lite0", "regnety_002", "densenet121"],
+    ["resnet18", "efficientnet_b0", "tf_efficientnet_lite0", "regnety_002", "densenet121"],
 )
 def test_a_classifier_says_what_the_network_it_was_published_for_says(
     tmp_path: Path, name: ImageBackboneName

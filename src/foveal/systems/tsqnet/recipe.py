@@ -229,11 +229,13 @@ def paper(
         batch_size=64,
         epochs=10,
     )
-    pretrained = {"recogniser.encoder.encoder.net": "resnet50"}
-    if "visual" in cfg.asking:
-        pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
-    if "textual" in cfg.asking:
-        pretrained[OBJECTS] = OBJECT_NETWORKS["paper"]
+    pretrained = {}
+    if cfg.networks == "paper":
+        pretrained["recogniser.encoder.encoder.net"] = "resnet50"
+        if "visual" in cfg.asking:
+            pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
+    if cfg.names_objects:
+        pretrained[OBJECTS] = OBJECT_NETWORKS[cfg.networks]
     return Recipe(
         name="paper",
         network=partial(_network, cfg, words),
@@ -246,7 +248,7 @@ def paper(
             ),
         ),
         augment=ResizedCrop(size=canvas.width),
-        pretrained=pretrained if cfg.networks == "paper" else {},
+        pretrained=pretrained,
         named=read_names if cfg.names_objects and words is None else None,
     )
 
