@@ -8,7 +8,7 @@ some bytes a frame.
 from __future__ import annotations
 
 import tracemalloc
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from foveal.haystack.files import KEYFRAME_INTERVAL, write_clip
 from foveal.systems.index import System
 from foveal.video import open_source
 from foveal.video.store import FrameStore
-from tests.contract.subjects import WORKING, Ran, run
+from tests.contract.subjects import WORKING, Ran, module_of, run
 from tests.contract.test_running import Ready
 
 ALL = pytest.mark.parametrize("row", WORKING, ids=lambda row: row.name)
@@ -85,6 +85,25 @@ def watched(row: System, ready: Ready, path: str, held: list[int]) -> tuple[Ran,
     finally:
         tracemalloc.stop()
     return ran, peak, held[0]
+
+
+GLANCING = [row for row in WORKING if hasattr(module_of(row, "protocol").Config, "pass_megapixels")]
+
+
+@pytest.mark.parametrize("row", GLANCING, ids=lambda row: row.name)
+def test_a_long_file_is_glanced_at_by_its_keyframes(
+    row: System, ready: Ready, files: list[Long]
+) -> None:
+    """No frame is decoded that is not looked at, but those that the codec holds back."""
+    subject = ready(row)
+    glancing = replace(subject, cfg=replace(subject.cfg, pass_megapixels=0.0))
+    (ran,) = run(glancing, subject.onnx(), [open_source(files[0].path)])
+    times = ran.outcome.trace.frame_seconds()
+    begins = [t for t in times if round(t * FPS) % KEYFRAME_INTERVAL == 0]
+    assert len(begins) > 1
+    assert ran.outcome.cost.frames_decoded <= len(times) + REORDER * len(begins)
+    (exact,) = run(subject, subject.onnx(), [open_source(files[0].path)])
+    assert ran.outcome.cost.frames_decoded < exact.outcome.cost.frames_decoded
 
 
 @ALL

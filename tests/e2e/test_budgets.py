@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from foveal.budget import Budget, BudgetError
 from foveal.bundle import Bundle, Calibration, MeasuredPoint
 from foveal.calibration import prepare
 from foveal.cli.app import main
+from foveal.cli.calibrate import alike
 from foveal.dataset import fingerprint, read_dataset
 from foveal.metrics import cooled
 from foveal.records import Prediction
@@ -111,11 +113,41 @@ def test_the_table_marks_the_front_and_the_measured_bundle_stays(
     assert main(["calibrate", str(votes.bare), str(votes.clips), "-o", str(out)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert len(lines) >= 1 + len(votes.calibration.points)
-    assert any(line.startswith("* exits at") for line in lines)
+    legend = next(i for i, line in enumerate(lines) if line.startswith("* no other point is"))
+    rows = lines[1:legend]
+    named = [name for row in rows for name in re.findall(r"exits at [^.]* %(?=  )", row)]
+    rungs = [f"exits at {rung}" for name in named for rung in name[9:].split(", ")]
+    exits = [p.point.name for p in votes.calibration.points if p.point.family == "exits"]
+    assert rungs == exits
+    assert len(rows) == len(votes.calibration.points) - len(exits) + len(named)
+    assert len({row[2:] for row in rows}) == len(rows)
+    assert any(line.startswith("* exits at") for line in rows)
     assert "90 clips for validation" in captured.err
     assert "only roughly" in captured.err
     assert votes.bare.read_bytes() == before
+
+
+def test_rungs_that_came_out_alike_share_a_line(votes: Votes) -> None:
+    """Neighbours with the same figures; not another ladder's, nor plain points."""
+
+    def named(name: str, like: MeasuredPoint, **figures: float) -> MeasuredPoint:
+        return replace(like, point=replace(like.point, name=name), **figures)  # type: ignore[arg-type]
+
+    rung = next(p for p in votes.calibration.points if p.point.family == "exits")
+    plain = next(p for p in votes.calibration.points if p.point.family != "exits")
+    points = [
+        named("exits at 90 %", rung),
+        named("exits at 80 %", rung, p50_ms=rung.p50_ms / 2),
+        named("exits at 70 %", rung),
+        named("others at 70 %", rung),
+        named("others at 60 %", rung, accuracy=rung.accuracy / 2),
+        named("plain at 2", plain),
+        named("plain at 1", plain),
+    ]
+    assert [name for name, _ in alike(points)] == [
+        "exits at 90 %, 80 %, 70 %", "others at 70 %", "others at 60 %", "plain at 2", "plain at 1"
+    ]  # fmt: skip
+    assert alike([]) == []
 
 
 def test_without_an_out_the_bundle_takes_its_curve_up(votes: Votes, tmp_path: Path) -> None:
@@ -214,7 +246,6 @@ def test_a_static_point_that_dominates_is_told(tmp_path: Path, capsys: Capture) 
         (["{bare}", "{few}", "--split", "test"], "it takes 8 to measure anything"),
         (["{bare}", "{clips}", "-o", "kept.txt"], "kept.txt"),
         (["{bare}", "{clips}", "-o", "nowhere/a.foveal"], "no bundle can be written there"),
-        (["absent.foveal", "{clips}"], "no such file"),
     ],
 )
 def test_what_cannot_be_calibrated_is_one_line(
@@ -326,9 +357,9 @@ def test_many_clips_end_with_what_they_cost(votes: Votes, capsys: Capture) -> No
         (["--max-gmacs", "0.0000005", "--hard"], "ask for --max-gmacs 0.000000768"),
         (["--min-confidence", "1"], "ask for --min-confidence 0.9"),
         (["--max-ms", "0.000001"], "ask for --max-ms "),
-        (["--hard"], "need a budget"),
+        (["--hard"], "give --max-gmacs, --max-ms or --min-confidence"),
         (["--reprofile"], "need a budget"),
-        (["--max-ms", "5", "--hard"], "nothing to cap"),
+        (["--max-ms", "5", "--hard"], "; give --max-gmacs with it"),
         (["--min-confidence", "2"], "at most 1"),
         (["--max-gmacs", "1", "--check"], "contradict each other"),
     ],
@@ -342,12 +373,21 @@ def test_a_refusal_is_one_line_and_two(
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert told in line
+    assert ("--reprofile times it again" in line) == ("ask for --max-ms" in line)
+
+
+def test_the_milliseconds_that_a_refusal_names_are_granted(votes: Votes, capsys: Capture) -> None:
+    command = ["recognize", str(votes.held_out[0]), "--model", str(votes.bundle), "--max-ms"]
+    assert main([*command, "0.000001"]) == 2
+    named = re.search(r"ask for --max-ms ([\d.]+) ", capsys.readouterr().err)
+    assert named is not None
+    assert main([*command, named[1]]) == 0
 
 
 def test_what_was_never_measured_holds_no_budget(votes: Votes, capsys: Capture) -> None:
     clip = str(votes.held_out[0])
     assert main(["recognize", clip, "--model", str(votes.bare), "--max-gmacs", "1"]) == 2
-    assert "foveal calibrate" in capsys.readouterr().err
+    assert f"`foveal calibrate {votes.bare} DATA`" in capsys.readouterr().err
     assert main(["recognize", clip, "--max-gmacs", "1"]) == 2  # nor does the embedded tagger
 
 
@@ -444,6 +484,21 @@ def test_nineteen_of_twenty_right_answers_stay_known(votes: Votes) -> None:
             assert best.label == NOTHING
             assert best.guess in COLOURS
     assert 0.9 < known / right < 1.0
+
+
+def test_who_never_says_nothing_says_how_to_fit_it(votes: Votes, capsys: Capture) -> None:
+    """Once, below what is shown; not in records, and not once it is fitted."""
+    clips = [str(clip) for clip in votes.held_out[:2]]
+    said = (
+        f"It names a class for whatever it sees; `foveal calibrate {votes.bare} DATA` fits when to "
+        f"say {NOTHING!r}."
+    )
+    for inputs in (clips[:1], clips):
+        assert main(["recognize", *inputs, "--model", str(votes.bare)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == said
+        for words in (["--model", str(votes.bundle)], ["--model", str(votes.bare), "--json"], []):
+            assert main(["recognize", *inputs, *words]) == 0
+            assert "names a class for whatever" not in capsys.readouterr().out
 
 
 def test_exits_stop_where_they_did_before_the_temperature(votes: Votes) -> None:

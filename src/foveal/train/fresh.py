@@ -13,7 +13,7 @@ from torch import nn
 
 from foveal.backbones import load_modules
 from foveal.backbones.text import MODEL, sentence_encoder
-from foveal.recipe import Names, Recipe
+from foveal.recipe import ClassNames, Recipe
 from foveal.train.stage import is_below
 from foveal.types import FovealError
 
@@ -60,7 +60,7 @@ def prepared(
     if pretrained is None and recipe.pretrained:
         _refuse_chance(recipe)
     model = MODEL if text_model is None else text_model
-    names = Names(classes=tuple(class_names), encoder=lambda: sentence_encoder(model))
+    names = ClassNames(classes=tuple(class_names), encoder=lambda: sentence_encoder(model))
 
     def prepare(network: nn.Module) -> None:
         if pretrained is not None:

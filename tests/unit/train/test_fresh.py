@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.backbones import create
-from foveal.recipe import Group, Names, Recipe, Stage
+from foveal.recipe import ClassNames, Group, Recipe, Stage
 from foveal.train import PrepareError, Progress, Running, fit, prepared
 from foveal.types import Array
 from tests.unit.train import toy
@@ -36,7 +36,7 @@ def lengths(texts: list[str]) -> Array:
     return np.array([[len(text), 1] for text in texts], np.float32)
 
 
-def read(network: nn.Module, names: Names) -> None:
+def read(network: nn.Module, names: ClassNames) -> None:
     assert isinstance(network, Named)
     network.words.copy_(torch.from_numpy(names.encoder()(list(names.classes))))
 
@@ -74,7 +74,7 @@ def test_a_recipe_gets_the_names_and_the_encoder_that_was_asked_for(asked: list[
 
 def test_no_encoder_is_loaded_for_a_recipe_that_reads_nothing(asked: list[str]) -> None:
     prepared(toy.recipe(), class_names=CLASSES)(toy.Network())
-    names: list[Names] = []
+    names: list[ClassNames] = []
     classes_alone = replace(named(), named=lambda network, given: names.append(given))
     prepared(classes_alone, class_names=list(CLASSES))(Named())
     assert [one.classes for one in names] == [CLASSES]

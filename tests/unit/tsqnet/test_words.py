@@ -23,7 +23,7 @@ from foveal.backbones.text import TextError, name_vectors
 from foveal.bundle import Bundle
 from foveal.cli.app import main
 from foveal.export import export_bundle
-from foveal.recipe import Names
+from foveal.recipe import ClassNames
 from foveal.sampling.protocol import CLASS_NAMES
 from foveal.systems import index
 from foveal.systems.tsqnet import protocol, recipe
@@ -48,8 +48,8 @@ def letters(texts: list[str]) -> Array:
     return np.array([[1 + text.count(c) for c in "abcdefghijklmnopqrstuvwx"] for text in texts])
 
 
-def names_of(*classes: str, encode=letters) -> Names:
-    return Names(classes=classes, encoder=lambda: encode)
+def names_of(*classes: str, encode=letters) -> ClassNames:
+    return ClassNames(classes=classes, encoder=lambda: encode)
 
 
 # --- what a configuration and a recipe may be -------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -224,7 +224,7 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
+class ClassNames:
     """What a data set calls its classes, and what makes vectors of such names.
 
     Args:
@@ -257,6 +257,7 @@ class Recipe:
         named: gives a fresh network what follows from the names of the classes, in place: vectors
             of them, for example. It is called once, after published weights are in; what it
             gives must be in the network's state, so that checkpoints and parts hold it.
+        arguments: of the function that made it, as far as a user set them: JSON data by name.
     """
 
     name: str
@@ -268,7 +269,8 @@ class Recipe:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     augment: Augment | None = None
     pretrained: Mapping[str, str] = field(default_factory=dict)
-    named: Callable[[nn.Module, Names], None] | None = None
+    named: Callable[[nn.Module, ClassNames], None] | None = None
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]
