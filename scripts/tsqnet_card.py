@@ -87,7 +87,11 @@ def real_clips() -> list[str]:
     objects = found["objects"]
     sure = statistics.fmean(one["confident"] for one in objects)
     often = ", ".join(dict.fromkeys(n for one in objects for n in list(one["likeliest"])[:3]))
+    right = {name: row["accuracy"]["mean"] for name, row in found["ways"].items()}
+    each = min(right["visual"], right["textual"]) > right["uniform-4"]
     holds = "it holds" if result["claim"]["holds"] else "it does not hold"
+    holds += f" (each branch beats them: {'yes' if each else 'no'}; both are "
+    holds += f"{100 * (max(right['visual'], right['textual']) - right['both']):.1f} points below)"
     gmacs = {name: f"{value / 1000:.2f}" for name, value in found["mmacs_of_lite"].items()}
     lines += [
         "",
