@@ -287,6 +287,7 @@ def test_broken_videos_are_said_and_listed(clips: Path, tmp_path: Path, capsys: 
         (("--set", "lr"), "--set lr: no value; write --set NAME=VALUE"),
         (("--set", "steps=1", "--set", "epochs=1"), "steps and epochs are both set"),
         (("--system", "baselines", "--recipe", "tiny", "--pretrained"), "leave --pretrained out"),
+        (("--system", "baselines", "--text-model", "x"), "recipe 'small' reads no class names; "),
         (("--format", "csv"), "colours"),
     ],
 )

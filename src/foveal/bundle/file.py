@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from foveal.bundle.archive import (
     MAX_MANIFEST_BYTES,
     arrays_from_npz,
@@ -43,6 +45,7 @@ from foveal.bundle.manifest import (
     renewed,
 )
 from foveal.bundle.onnx_wire import has_external_data
+from foveal.sampling.protocol import CLASS_NAMES
 from foveal.types import Array, PartSpec
 
 if TYPE_CHECKING:
@@ -108,14 +111,20 @@ class Bundle:
         return raw
 
     def context(self) -> Mapping[str, Array]:
-        """Return the arrays that all samples share, read-only; empty if there are none.
+        """Return the arrays that all samples share, read-only.
+
+        ``class_names``, unicode (K,), is always among them: a protocol may tell a class by name.
 
         Raises:
             BundleInvalidError: an array is broken.
             BundleTamperedError: size or hash differ from the manifest.
         """
-        entry = self.manifest.context
-        return {} if entry is None else arrays_from_npz(self._checked(entry), path=str(self.path))
+        entry, names = self.manifest.context, np.array(self.manifest.class_names, np.str_)
+        names.flags.writeable = False
+        if entry is None:
+            return {CLASS_NAMES: names}
+        stored = arrays_from_npz(self._checked(entry), path=str(self.path))
+        return {**stored, CLASS_NAMES: names}
 
     @property
     def fingerprint(self) -> str:
@@ -248,7 +257,7 @@ def write_bundle(
         class_output: ``part.output`` whose last size is the number of classes.
         threshold: in [0, 1], for ``nothing it knows``; one for all classes or one each.
         exit_rule: dataclass of the rule that says when to stop.
-        context: arrays that all samples share.
+        context: arrays that all samples share; the class names join them by themselves.
 
     Raises:
         ConfigError: ``config`` or ``exit_rule`` has no JSON form.
@@ -257,6 +266,8 @@ def write_bundle(
     files: dict[str, bytes] = {}
     entries: list[PartEntry] = []
     try:
+        if context is not None and CLASS_NAMES in context:
+            raise ValueError(f"context: {CLASS_NAMES!r} is added from class_names")
         packed_context = None if context is None else arrays_to_npz(context)
         for part in sorted(parts, key=lambda part: part.spec.name):
             _refuse_external_data(part.model, f"{os.fspath(path)}: part {part.spec.name!r}")

@@ -380,6 +380,12 @@ def _train_options(parser: ArgumentParser) -> None:
         const="auto",
         help="begin with ImageNet weights: from a file, or found in packages and caches",
     )
+    parser.add_argument(
+        "--text-model",
+        metavar="MODEL",
+        help="what reads class names, for recipes that do: a sentence encoder by name or as a "
+        "folder (default: MiniLM)",
+    )
     data_options(parser)
     parser.add_argument(
         "--seed", metavar="N", type=natural, default=0, help="of everything drawn (default: 0)"
@@ -407,6 +413,7 @@ def _train(options: Namespace) -> int:
             recipe=options.recipe,
             settings=tuple(options.set),
             pretrained=options.pretrained,
+            text_model=options.text_model,
             format=options.format,
             videos=options.videos,
             seed=options.seed,

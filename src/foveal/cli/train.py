@@ -25,10 +25,8 @@ from foveal.types import FovealError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
-    from torch import nn
 
     from foveal.dataset import Dataset, Format
-    from foveal.recipe import Recipe
     from foveal.tasks.classification import Evaluation
     from foveal.train import Configured, FrameCache, Progress, RunData, TrainResult
     from foveal.train.project import Choice, Likeness
@@ -46,6 +44,7 @@ class Options:
     recipe: str | None
     settings: tuple[str, ...]
     pretrained: str | None
+    text_model: str | None
     format: Format | None
     videos: str | None
     seed: int
@@ -289,39 +288,21 @@ def make_cache(
     return cache
 
 
-def loader(recipe: Recipe, pretrained: str | None) -> Callable[[nn.Module], None] | None:
-    """Return what loads pretrained weights into a fresh network, if they are asked for."""
-    if pretrained is None:
-        return None
-    from foveal.backbones import load_modules
-
-    if not recipe.pretrained:
-        raise NothingToLoadError(
-            f"recipe {recipe.name!r} has no network that pretrained weights fit",
-            hint="leave --pretrained out, or choose a recipe with one",
-        )
-
-    def load(network: nn.Module) -> None:
-        for loaded in load_modules(network, recipe.pretrained, source=pretrained).values():
-            say(f"  {loaded}")
-
-    return load
-
-
-class NothingToLoadError(FovealError):
-    """Pretrained weights were asked for, and nothing of the recipe takes any."""
-
-    kind = "pretrained"
-
-
 # --- while it runs ----------------------------------------------------------------------------
 
 
 def fit_shown(work: Work, made: RunData, options: Options) -> TrainResult:
     """Train and show progress."""
-    from foveal.train import fit
+    from foveal.train import fit, prepared
 
     recipe = work.configured.recipe
+    ready = prepared(
+        recipe,
+        class_names=work.dataset.class_names,
+        pretrained=options.pretrained,
+        text_model=options.text_model,
+        tell=lambda line: say(f"  {line}"),
+    )
     with progress_lines() as (log, tell):
         return fit(
             recipe,
@@ -331,7 +312,7 @@ def fit_shown(work: Work, made: RunData, options: Options) -> TrainResult:
             validation=made.validation,
             running=work.configured.running,
             resume=options.resume,
-            prepare=loader(recipe, options.pretrained),
+            prepare=ready,
             log=log,
             tell=tell,
         )

@@ -17,6 +17,7 @@ Example:
 from foveal.recipe.stages import (
     Augment,
     Batch,
+    ClassNames,
     Draw,
     Group,
     Heard,
@@ -32,6 +33,7 @@ from foveal.recipe.stages import (
 __all__ = [
     "Augment",
     "Batch",
+    "ClassNames",
     "Draw",
     "Group",
     "Heard",

@@ -13,6 +13,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor, nn
 
+from foveal.backbones.text import Encode
 from foveal.types import Canvas, Features, Sound
 
 Batch: TypeAlias = Mapping[str, Tensor]
@@ -223,6 +224,19 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassNames:
+    """What a data set calls its classes, and what makes vectors of such names.
+
+    Args:
+        classes: K names, in the order of the labels.
+        encoder: loads the sentence encoder and returns it; who does not call it needs none.
+    """
+
+    classes: tuple[str, ...]
+    encoder: Callable[[], Encode]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A whole training run of one system.
 
@@ -238,7 +252,11 @@ class Recipe:
         augment: what is done to a sample before it joins a batch.
         pretrained: dotted name of each backbone in the network that may begin with published
             weights, to the name they are published under
-            (:func:`foveal.backbones.load_modules`); the network itself has fresh ones.
+            (:func:`foveal.backbones.load_modules`); the network itself has fresh ones. Of an
+            ``ImageClassifier``, backbone and classifier begin with them.
+        named: gives a fresh network what follows from the names of the classes, in place: vectors
+            of them, for example. It is called once, after published weights are in; what it
+            gives must be in the network's state, so that checkpoints and parts hold it.
         arguments: of the function that made it, as far as a user set them: JSON data by name.
     """
 
@@ -251,6 +269,7 @@ class Recipe:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     augment: Augment | None = None
     pretrained: Mapping[str, str] = field(default_factory=dict)
+    named: Callable[[nn.Module, ClassNames], None] | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

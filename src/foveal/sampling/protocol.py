@@ -30,6 +30,10 @@ from foveal.types import (
 Steps: TypeAlias = Generator[Step, Any, None]
 """What ``steps(cfg, context, clip)`` returns."""
 
+CLASS_NAMES = "class_names"
+"""The name in a bundle's ``context`` of what the K classes are called, unicode (K,). Where a
+protocol runs without a bundle it may be missing."""
+
 
 def plan(times: Iterable[float], *, keyframes: bool = False) -> Generator[Step, Any, None]:
     """Declare the times that may be looked at from now on, in seconds, in any order."""

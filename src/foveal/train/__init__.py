@@ -5,6 +5,7 @@ from foveal.train.cache import FrameCache, default_cache
 from foveal.train.checkpoint import TrainError, load_weights, save_weights
 from foveal.train.clips import ClipData
 from foveal.train.data import ArrayData, Data, Trouble
+from foveal.train.fresh import PrepareError, prepared
 from foveal.train.loop import TrainResult, fit
 from foveal.train.processes import Device, PrecisionName
 from foveal.train.progress import Progress, terminal_line
@@ -24,6 +25,7 @@ __all__ = [
     "Made",
     "Point",
     "PrecisionName",
+    "PrepareError",
     "Progress",
     "RunData",
     "Running",
@@ -39,6 +41,7 @@ __all__ = [
     "load_weights",
     "make_data",
     "make_optimizer",
+    "prepared",
     "save_weights",
     "set_modes",
     "terminal_line",

@@ -33,7 +33,7 @@ def make_optimizer(network: nn.Module, stage: Stage) -> torch.optim.Optimizer:
     for group in stage.trains:
         for prefix in group.prefixes:
             _check_prefix(prefix, names, what=f"parameter, in stage {stage.name!r}")
-        taken = [n for n in left if any(_is_below(n, p) for p in group.prefixes)]
+        taken = [n for n in left if any(is_below(n, p) for p in group.prefixes)]
         taken = [n for n in taken if group.only in ("all", kinds.get(n))]
         if not taken:
             raise ValueError(
@@ -90,7 +90,7 @@ def set_modes(network: nn.Module, stage: Stage) -> None:
         _check_prefix(prefix, names, what=f"module, in stage {stage.name!r}")
     network.train()
     for name, module in network.named_modules():
-        if any(_is_below(name, prefix) for prefix in stage.eval_modules):
+        if any(is_below(name, prefix) for prefix in stage.eval_modules):
             module.training = False
 
 
@@ -111,12 +111,13 @@ def learning_rate_factor(stage: Stage, step: int, *, num_steps: int, steps_per_e
     return dropped * 0.5 * (1 + math.cos(math.pi * done / total))
 
 
-def _is_below(name: str, prefix: str) -> bool:
+def is_below(name: str, prefix: str) -> bool:
+    """Return whether ``prefix`` takes the module or parameter ``name``, as a group's does."""
     return prefix in ("", name) or name.startswith(f"{prefix}.")
 
 
 def _check_prefix(prefix: str, names: Iterable[str], *, what: str) -> None:
-    if any(_is_below(name, prefix) for name in names):
+    if any(is_below(name, prefix) for name in names):
         return
     known = {
         ".".join(name.split(".")[:depth])

@@ -13,15 +13,18 @@ from threading import Thread
 import huggingface_hub
 import pytest
 import safetensors.torch
+import timm
 import torch
 from huggingface_hub.errors import LocalEntryNotFoundError
 from torch import Tensor, nn
 
 from foveal.backbones import (
     ImageBackbone,
+    ImageBackboneName,
     PretrainedError,
     conv_stack,
     create,
+    create_classifier,
     create_video,
     insert_temporal_shift,
     load_modules,
@@ -213,6 +216,78 @@ def test_a_wheel_of_another_network_is_refused(
     install_wheel(tmp_path, state, monkeypatch)
     with pytest.raises(WeightsMisfitError, match=r"left over \(_blocks\.10\.any"):
         load_pretrained(create("tf_efficientnet_lite0"))
+
+
+# --- classifiers ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["resnet18", "efficientnet_b0", "tf_efficientnet_lite0", "regnety_002", "densenet121"],
+)
+def test_a_classifier_says_what_the_network_it_was_published_for_says(
+    tmp_path: Path, name: ImageBackboneName
+) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model(name).eval()
+    for module in theirs.modules():  # statistics that matter
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None
+            assert module.running_var is not None
+            module.running_mean.normal_(std=0.1)
+            module.running_var.uniform_(0.5, 2)
+    path = tmp_path / f"{name}.pth"
+    torch.save(theirs.state_dict(), path)
+    ours = create_classifier(name).eval()
+    loaded = load_pretrained(ours, path)
+    assert loaded.left_out == ()
+    pictures = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        wanted = theirs(pictures)
+        assert torch.allclose(ours(pictures), wanted, rtol=1e-4, atol=1e-4 * wanted.std())
+    backbone_alone = load_pretrained(create(name), path).left_out
+    assert [n.rpartition(".")[2] for n in backbone_alone] == ["weight", "bias"]
+
+
+def test_the_classifier_of_the_wheel_is_taken_by_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = wheel_state()
+    weight, bias = torch.randn(1000, 1280), torch.randn(1000)
+    install_wheel(tmp_path, {**state, "_fc.weight": weight, "_fc.bias": bias}, monkeypatch)
+    network = nn.Sequential(create_classifier("tf_efficientnet_lite0"))
+    (loaded,) = load_modules(network, {"0": "tf_efficientnet_lite0"}).values()
+    assert (loaded.via, loaded.left_out) == ("wheel", ())
+    assert torch.equal(network[0].head.weight, weight)
+    assert torch.equal(network[0].head.bias, bias)
+    own = list(network[0].backbone.net.state_dict().values())
+    assert all(torch.equal(a, b) for a, b in zip(own, list(state.values())[:-2], strict=True))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"fc.bias": None}, r"1 missing \(head.bias\)"),
+        ({"fc.weight": torch.ones(9, 512)}, r"head.weight \(9, 512\) instead of \(1000, 512\)"),
+    ],
+)
+def test_a_classifier_of_another_kind_is_refused_and_changes_nothing(
+    tmp_path: Path, change: Mapping[str, Tensor | None], said: str
+) -> None:
+    tensors: dict[str, Tensor | None] = {**numbered(create("resnet18").net)}
+    tensors |= {"fc.weight": torch.ones(1000, 512), "fc.bias": torch.ones(1000), **change}
+    path = tmp_path / "resnet18.pth"
+    torch.save({key: tensor for key, tensor in tensors.items() if tensor is not None}, path)
+    network = create_classifier("resnet18")
+    before = {key: tensor.clone() for key, tensor in network.state_dict().items()}
+    with pytest.raises(WeightsMisfitError, match=said):
+        load_pretrained(network, path)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in network.state_dict().items())
+
+
+def test_a_classifier_of_more_than_a_layer_is_none_of_ours() -> None:
+    with pytest.raises(ValueError, match="mobilenetv3_small_100 is more than one layer"):
+        create_classifier(NAME)
 
 
 # --- the caches -------------------------------------------------------------------------------

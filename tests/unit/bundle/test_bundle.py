@@ -39,6 +39,7 @@ def test_what_is_written_is_read(toy: Bundle, toy_config: Any, toy_part: Part) -
     bank = bundle.context()["bank"]
     assert bank.dtype == np.float32
     assert bank.tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert bundle.context()["class_names"].tolist() == ["cat", "dog"]
     bundle.verify()
 
 
@@ -59,8 +60,14 @@ def test_context_arrays_are_read_only(toy: Bundle) -> None:
         toy.context()["bank"][0, 0] = 1
 
 
-def test_a_bundle_without_context_has_no_arrays(tmp_path: Path, write_toy: Write) -> None:
-    assert write_toy(tmp_path / "a.foveal", context=None).context() == {}
+def test_class_names_are_in_the_context_of_every_bundle(tmp_path: Path, write_toy: Write) -> None:
+    context = write_toy(tmp_path / "a.foveal", context=None).context()
+    assert set(context) == {"class_names"}
+    assert context["class_names"].tolist() == ["cat", "dog"]
+    with pytest.raises(ValueError, match="read-only"):
+        context["class_names"][0] = "cow"
+    with pytest.raises(BundleInvalidError, match="'class_names' is added from class_names"):
+        write_toy(tmp_path / "b.foveal", context={"class_names": np.zeros(2)})
 
 
 def test_uncounted_axes_are_refused(toy: Bundle) -> None:

@@ -35,7 +35,16 @@ OPTIONS = {
         "--key",
         "--licence",
     ),
-    "train": ("--out", "--system", "--recipe", "--set", "--pretrained", "--resume", "DATA"),
+    "train": (
+        "--out",
+        "--system",
+        "--recipe",
+        "--set",
+        "--pretrained",
+        "--text-model",
+        "--resume",
+        "DATA",
+    ),
     "evaluate": (
         "--split",
         "--out",

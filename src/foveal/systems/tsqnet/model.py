@@ -7,12 +7,12 @@ features, d width of queries, O objects, W width of a word's vector, C classes, 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
-from foveal.backbones import frame_recogniser, preview_encoder
+from foveal.backbones import frame_recogniser, object_network, preview_encoder
 from foveal.backbones.text import Encode, name_vectors
 from foveal.layers import (
     FrameClassifier,
@@ -27,6 +27,9 @@ from foveal.systems.tsqnet.protocol import RECOGNISER, SAMPLER, Config
 from foveal.types import Canvas, Features
 
 WORD_SEED = 5
+
+OBJECT_NETWORKS = {"paper": "efficientnet_b0", "lite": "tf_efficientnet_lite0"}
+"""What names objects, by ``networks``: published weights fit these, classifier and all."""
 
 
 class Words(NamedTuple):
@@ -233,10 +236,19 @@ class Textual(Branch):
         """Return (B,T,d) of candidates (B,T,3,H,W), or of probabilities of objects (B,T,O)."""
         probs = seen
         if self.encoder is not None:
-            logits = self.encoder(seen.flatten(0, 1))
-            probs = logits.softmax(dim=1).reshape(*seen.shape[:2], logits.shape[1])
+            probs = self.objects(self.encoder, seen)
         found: Tensor = self.context(self.frame_words(probs))
         return found
+
+    def objects(self, encoder: nn.Module, pictures: Tensor) -> Tensor:
+        """Return probabilities of objects (B,T,O) in pictures (B,T,3,H,W)."""
+        rows = pictures.flatten(0, 1)
+        if any(p.requires_grad for p in encoder.parameters()):
+            logits: Tensor = encoder(rows)
+        else:
+            with torch.no_grad():  # what stands still need not keep its maps
+                logits = encoder(rows)
+        return logits.softmax(dim=1).reshape(*pictures.shape[:2], logits.shape[1])
 
     def frame_words(self, probs: Tensor) -> Tensor:
         """Return the mean word (B,T,W) of the likeliest objects (B,T,O) of each frame.
@@ -387,9 +399,28 @@ def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
     return {SAMPLER: SamplerPart(network.sampler), RECOGNISER: network.recogniser}
 
 
-def _blocks(cfg: Config) -> tuple[int, int]:
+def set_words(network: nn.Module, words: Words) -> None:
+    """Give the textual branch of ``network`` the vectors of names, in place.
+
+    Args:
+        network: a :class:`Network`.
+        words: of its classes and objects.
+
+    Raises:
+        ValueError: there is no textual branch, or the shapes are others.
+    """
+    textual = cast(Network, network).sampler.textual
+    if textual is None:
+        raise ValueError("there is no textual branch to give words to")
+    for own, given in ((textual.class_words, words.classes), (textual.object_words, words.objects)):
+        if own.shape != given.shape:
+            raise ValueError(f"words must be {tuple(own.shape)}, got {tuple(given.shape)}")
+        own.copy_(given)
+
+
+def _blocks(cfg: Config, size: int) -> tuple[int, int]:
     assert isinstance(cfg.canvas, Canvas)
-    return cfg.canvas.height // cfg.preview_size, cfg.canvas.width // cfg.preview_size
+    return cfg.canvas.height // size, cfg.canvas.width // size
 
 
 def _preview(cfg: Config) -> tuple[nn.Module, int]:
@@ -397,19 +428,19 @@ def _preview(cfg: Config) -> tuple[nn.Module, int]:
     if isinstance(cfg.canvas, Features):
         return nn.Identity(), cfg.preview_width or cfg.feature_width
     name = "mobilenetv2" if cfg.networks == "paper" else cfg.networks
-    return preview_encoder(name, size=cfg.preview_size, blocks=_blocks(cfg))
+    return preview_encoder(name, size=cfg.preview_size, blocks=_blocks(cfg, cfg.preview_size))
 
 
 def _object_network(cfg: Config) -> nn.Module:
-    """Return what gives the logits of objects; EfficientNet-B0 where it is to know ImageNet's."""
-    name = "efficientnet_b0" if cfg.networks == "paper" else cfg.networks
-    pictures, width = preview_encoder(name, size=cfg.preview_size, blocks=_blocks(cfg))
-    return nn.Sequential(pictures, nn.Linear(width, cfg.num_objects))
+    """Return what gives the logits of objects: EfficientNet where it is to know ImageNet's."""
+    name = OBJECT_NETWORKS.get(cfg.networks, cfg.networks)
+    blocks = _blocks(cfg, cfg.objects_at)
+    return object_network(name, num_objects=cfg.num_objects, blocks=blocks)
 
 
 def _recogniser(cfg: Config) -> FrameClassifier:
     return frame_recogniser(
-        "resnet50" if cfg.networks == "paper" else cfg.networks,
+        {"paper": "resnet50", "lite": "small"}.get(cfg.networks, cfg.networks),
         num_classes=cfg.num_classes,
         feature_width=cfg.feature_width,
         dropout=cfg.dropout,

@@ -8,14 +8,14 @@ Letters: T candidates, K frames kept, D width of stored features, O objects, C c
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 
 from foveal.sampling.choose import glance_times
 from foveal.sampling.operating import OperatingPoint
-from foveal.sampling.protocol import Steps, call, look, plan
+from foveal.sampling.protocol import CLASS_NAMES, Steps, call, look, plan
 from foveal.sampling.salient import (
     check_salient,
     even_steps,
@@ -43,8 +43,10 @@ class Config:
         num_candidates: T.
         num_frames: K; free at test.
         preview_size: px each way.
+        object_size: px each way of what the object network sees; ``None`` is ``preview_size``.
         networks: ``paper`` is MobileNetV2, EfficientNet-B0 and ResNet-50, ``small`` and ``tiny``
-            a few convolutions, ``features`` a layer on stored features.
+            a few convolutions, ``lite`` the same as ``small`` with EfficientNet-Lite0 for objects,
+            ``features`` a layer on stored features.
         feature_width: D of what the recogniser sees, with features.
         preview_width: D of what the visual branch sees, with features.
         branches: ``both``, or one of them.
@@ -86,14 +88,15 @@ class Config:
     num_candidates: int = 16
     num_frames: int = 6
     preview_size: int = 112
-    networks: Literal["paper", "small", "tiny", "features"] = "paper"
+    object_size: int | None = None
+    networks: Literal["paper", "small", "lite", "tiny", "features"] = "paper"
     feature_width: int = 0
     preview_width: int = 0
     branches: Literal["both", "visual", "textual"] = "both"
     num_objects: int = 1000
     top_objects: int = 10
     least_object: float = 0.1
-    word_width: int = 300
+    word_width: int = 384
     width: int = 512
     heads: int = 8
     ffn: int = 2048
@@ -129,11 +132,37 @@ class Config:
         check_salient(self, choices=CHOICES)
         if (self.objects is not None) != (self.networks == "features" and "textual" in self.asking):
             raise ValueError("objects are given with stored features and a textual branch")
+        if self.object_size is not None and (
+            self.object_size < 1 or not isinstance(self.canvas, Canvas)
+        ):
+            raise ValueError(f"object_size is px of pictures, got {self.object_size} in {self}")
+        if isinstance(self.canvas, Canvas) and (
+            self.canvas.height % self.objects_at or self.canvas.width % self.objects_at
+        ):
+            raise ValueError(
+                f"the canvas must be a multiple of object_size ({self.objects_at} px) each way, "
+                f"got {self.canvas.height}x{self.canvas.width}"
+            )
+        if self.networks in NAMED_OBJECTS and self.num_objects != 1000:
+            raise ValueError(
+                f"networks={self.networks} knows ImageNet's 1000 objects, got "
+                f"num_objects={self.num_objects}"
+            )
 
     @property
     def previewed(self) -> Canvas | Features:
         """What the candidates are fetched through."""
         return self.preview or self.canvas
+
+    @property
+    def objects_at(self) -> int:
+        """Px each way of what the object network sees."""
+        return self.preview_size if self.object_size is None else self.object_size
+
+    @property
+    def names_objects(self) -> bool:
+        """Whether there is a network whose objects have names: those of ImageNet."""
+        return self.networks in NAMED_OBJECTS and "textual" in self.asking
 
     @property
     def asking(self) -> tuple[str, ...]:
@@ -142,13 +171,16 @@ class Config:
 
 
 CHOICES: Mapping[str, tuple[str, ...]] = {
-    "networks": ("paper", "small", "tiny", "features"),
+    "networks": ("paper", "small", "lite", "tiny", "features"),
     "branches": ("both", *BRANCHES),
     "interaction": ("none", "add", "swap"),
     "residual": ("all", "first", "none"),
     "choose": ("saliency", "uniform"),
 }
 """What the words of a :class:`Config` may be."""
+
+NAMED_OBJECTS = ("paper", "lite")
+"""The choices of ``networks`` whose object network is one of ImageNet."""
 
 
 def paper(*, num_classes: int = 200, num_frames: int = 5) -> Config:
@@ -163,7 +195,7 @@ def paper(*, num_classes: int = 200, num_frames: int = 5) -> Config:
 def small(*, num_classes: int = 10, num_frames: int = 4) -> Config:
     """Return a setting for real clips on one CPU thread: 16 candidates of 96 px, seen at 32.
 
-    Visual alone: it has no network that knows objects.
+    Visual alone: it has no network that knows objects; :func:`lite` has.
     """
     return Config(
         canvas=Canvas(height=96, width=96),
@@ -176,6 +208,18 @@ def small(*, num_classes: int = 10, num_frames: int = 4) -> Config:
         heads=4,
         ffn=128,
         query_ffn=64,
+    )
+
+
+def lite(*, num_classes: int = 10, num_frames: int = 4) -> Config:
+    """Return :func:`small` on 112 px with EfficientNet-Lite0, which names objects at that size."""
+    return replace(
+        small(num_classes=num_classes, num_frames=num_frames),
+        canvas=Canvas(height=112, width=112),
+        preview_size=28,
+        object_size=112,
+        networks="lite",
+        branches="both",
     )
 
 
@@ -294,19 +338,22 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         inputs.append((yield from look(times, cfg.objects, role="glance")))
     told = yield from call(SAMPLER, *inputs)
 
-    saliency, asked = fused(cfg, told)
+    saliency, asked = fused(cfg, told, class_names=context.get(CLASS_NAMES))
     kept = kept_by(saliency, num_frames=cfg.num_frames, mass=cfg.mass, min_gap=cfg.min_gap)
     yield from salient_steps(
         times, saliency, kept, view=cfg.canvas, part=RECOGNISER, text=f"asked by {asked}"
     )
 
 
-def fused(cfg: Config, told: tuple[Array, ...]) -> tuple[Array, str]:
+def fused(
+    cfg: Config, told: tuple[Array, ...], *, class_names: Array | None = None
+) -> tuple[Array, str]:
     """Return the saliency (T,) in [0, 1] of the candidates, and which class of which branch asks.
 
     Args:
         cfg: says how many classes ask, and how the branches are weighed.
         told: the outputs of the sampler.
+        class_names: (C,), where they are known; numbers stand for them otherwise.
     """
     rows, sure, words = [], [], []
     for place, branch in enumerate(cfg.asking):
@@ -316,7 +363,8 @@ def fused(cfg: Config, told: tuple[Array, ...]) -> tuple[Array, str]:
         row = sum(probs[i] * minmax(attention[i]) for i in best) / probs[best].sum()
         rows.append(np.asarray(row))
         sure.append(float(probs[best[0]]))
-        words.append(f"class {', '.join(str(i) for i in best)} of the {branch} branch")
+        names = [f"class {i}" if class_names is None else str(class_names[i]) for i in best]
+        words.append(f"{', '.join(names)} ({branch} branch)")
     if len(rows) == 1:
         return rows[0], words[0]
     share = sure[0] / (sure[0] + sure[1]) if cfg.visual_share is None else cfg.visual_share

@@ -8,7 +8,7 @@ and ``label`` int64 (B,). Letters: B videos, T candidates, C classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import cast
 
@@ -16,8 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module, functional
 
+from foveal.backbones import imagenet_names
+from foveal.backbones.text import TextError
 from foveal.layers import ResizedCrop, gentle
-from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe import Batch, ClassNames, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.recipe.salient import (
     drawn_beside,
     paper_kept_frames,
@@ -27,9 +29,20 @@ from foveal.recipe.salient import (
     sampled_logits,
 )
 from foveal.systems.tsqnet import protocol
-from foveal.systems.tsqnet.model import Asked, Network, Words, make_network
+from foveal.systems.tsqnet.model import (
+    OBJECT_NETWORKS,
+    Asked,
+    Network,
+    Words,
+    make_network,
+    set_words,
+    words_of,
+)
 from foveal.systems.tsqnet.protocol import Config
 from foveal.types import Canvas
+
+OBJECTS = "sampler.textual.encoder.net"
+"""The object network with its classifier; :data:`OBJECT_NETWORKS` says which it is."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,12 +156,13 @@ def paper(
     """Return the recipe for ActivityNet: 16 candidates to 5, ResNet-50 as the recogniser.
 
     The paper reports 76.6 % mAP at 26.1 GMACs. Numbers of the optimiser are reconstructions. The
-    last stage teaches the recogniser on what the sampler keeps.
+    last stage teaches the recogniser on what the sampler keeps. The object network keeps its
+    published weights.
 
     Args:
         cfg: of the network.
-        words: of class names and of ImageNet's objects; without them the textual branch asks by
-            arbitrary vectors.
+        words: of class names and of ImageNet's objects; without them a sentence encoder reads the
+            names (:func:`read_names`).
         told: how the branches are taught.
     """
     cfg = protocol.paper() if cfg is None else cfg
@@ -171,11 +185,13 @@ def paper(
         batch_size=64,
         epochs=40,
     )
-    pretrained = {"recogniser.encoder.encoder.net": "resnet50"}
-    if "visual" in cfg.asking:
-        pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
-    if "textual" in cfg.asking:
-        pretrained["sampler.textual.encoder.0.encoder.net"] = "efficientnet_b0"
+    pretrained = {}
+    if cfg.networks == "paper":
+        pretrained["recogniser.encoder.encoder.net"] = "resnet50"
+        if "visual" in cfg.asking:
+            pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
+    if cfg.names_objects:
+        pretrained[OBJECTS] = OBJECT_NETWORKS[cfg.networks]
     return Recipe(
         name="paper",
         network=partial(_network, cfg, words),
@@ -188,7 +204,8 @@ def paper(
             ),
         ),
         augment=ResizedCrop(size=canvas.width),
-        pretrained=pretrained if cfg.networks == "paper" else {},
+        pretrained=pretrained,
+        named=read_names if cfg.names_objects and words is None else None,
     )
 
 
@@ -209,8 +226,13 @@ def small(
     """Return a run for real clips of 16 candidates at 96 px: some minutes on one core.
 
     Nothing is pretrained; pictures are cut, mirrored and coloured at random.
+
+    Raises:
+        ValueError: a textual branch is asked for, and there is no network that names objects.
     """
     cfg = protocol.small() if cfg is None else cfg
+    if "textual" in cfg.asking:
+        raise ValueError("recipe 'small' has no network that names objects; recipe 'lite' has one")
     large, augment = gentle(pictures(cfg.canvas))
     return Recipe(
         name="small",
@@ -226,6 +248,65 @@ def small(
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,
     )
+
+
+def lite(
+    *, cfg: Config | None = None, recogniser_steps: int = 300, sampler_steps: int = 100
+) -> Recipe:
+    """Return :func:`small` with objects named by EfficientNet-Lite0: minutes on one core.
+
+    For ``--pretrained``: the object network keeps ImageNet's weights, classifier and all, and a
+    sentence encoder of the extra ``text`` reads the names of classes and objects. All else learns
+    from nothing.
+
+    Raises:
+        ValueError: the configuration has another object network.
+    """
+    cfg = protocol.lite() if cfg is None else cfg
+    if cfg.networks != "lite":
+        raise ValueError(f"recipe 'lite' is for networks=lite, got {cfg.networks}")
+    large, augment = gentle(pictures(cfg.canvas))
+    recogniser, sampler = quick_stages(
+        sampler_loss,
+        recogniser_steps=recogniser_steps,
+        sampler_steps=sampler_steps,
+        batch_size=16,
+        decay=0.01,
+    )
+    if cfg.names_objects:
+        sampler = replace(
+            sampler,
+            trains=(Group(prefixes=_learning(cfg)),),
+            eval_modules=(*sampler.eval_modules, "sampler.textual.encoder"),
+        )
+    return Recipe(
+        name="lite",
+        network=partial(_network, cfg, None),
+        stages=(recogniser, sampler),
+        config=cfg,
+        draws=(Draw(num_frames=cfg.num_candidates, view=large),),
+        augment=augment,
+        pretrained={OBJECTS: OBJECT_NETWORKS["lite"]} if cfg.names_objects else {},
+        named=read_names if cfg.names_objects else None,
+    )
+
+
+def read_names(network: Module, names: ClassNames) -> None:
+    """Give the textual branch the vectors of the class names and of ImageNet's objects.
+
+    Raises:
+        TextError: there is no sentence encoder, a name is beyond it, or its vectors have another
+            width than ``word_width``.
+    """
+    words = words_of(names.classes, imagenet_names(), encode=names.encoder())
+    width = words.classes.shape[1]
+    wanted = cast(Network, network).cfg.word_width
+    if width != wanted:
+        raise TextError(
+            f"the sentence encoder gives {width} numbers a name, the network takes {wanted}",
+            hint=f"add --set word_width={width}",
+        )
+    set_words(network, words)
 
 
 def tiny(
@@ -283,6 +364,7 @@ def _network(cfg: Config, words: Words | None) -> Network:
 RECIPES: Mapping[str, Callable[..., Recipe]] = {
     "paper": paper,
     "small": small,
+    "lite": lite,
     "tiny": tiny,
     "features": features,
 }
