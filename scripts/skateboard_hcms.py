@@ -100,13 +100,23 @@ def planned_of(some: tuple[Sample, ...], run: Recipe, cache: FrameCache) -> Clip
 
 
 @torch.no_grad()
-def sensed_of(network: Network, data: ClipData, seeds: Array) -> dict[str, Array]:
-    """Return what the senses make of one draw of every clip."""
+def sensed_of(
+    network: Network, data: ClipData, seeds: Array, *, learnt: bool = False
+) -> dict[str, Array]:
+    """Return what the senses make of one draw of every clip.
+
+    Args:
+        network: its senses, or those of its folds.
+        data: the clips.
+        seeds: of the draws.
+        learnt: whether the clips are those of training: then by who has not learnt from them.
+    """
     made = []
     for start in range(0, len(data), 21):
         rows = np.arange(start, min(start + 21, len(data)))
         batch = {k: v.numpy() for k, v in data.batch(rows, seeds[rows]).items()}
-        made.append(recipe.sensed_data(network, batch))
+        numbers = batch.pop("number")
+        made.append(recipe.sensed_data(network, batch, numbers=numbers if learnt else None))
     return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
 
@@ -142,9 +152,7 @@ def fitted(
 def opened(cfg: Config) -> Recipe:
     """Return a recipe that learns with open gates for as long as HCMS in both its stages."""
     run = recipe.small(cfg=cfg, steps=STEPS)
-    first, second = run.stages[1:]
-    steps = (first.steps or 0) + (second.steps or 0)
-    return replace(run, stages=(replace(first, steps=steps, schedule="cosine"),))
+    return replace(run, stages=run.stages[-1:])
 
 
 def judged(network: Network, some: tuple[Sample, ...]) -> Evaluation:

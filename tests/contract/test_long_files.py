@@ -41,7 +41,7 @@ PACKET_SECONDS = 1024 / RATE
 SETTLES_SECONDS = 0.25
 """Decoded before a window, for the codec to settle."""
 MORE_PACKETS = 3
-"""Decoded besides: the two that a window begins and ends in, and one that tells that it has ended."""
+"""Decoded besides: the two a window begins and ends in, and one that tells that it has ended."""
 
 
 @dataclass(frozen=True, slots=True)
