@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,12 +14,15 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from foveal.cost.torch_counter import count_torch_macs
+from foveal.engine.executor import Executor, Job
+from foveal.engine.torch_runner import TorchRunner
 from foveal.recipe import StepContext
 from foveal.sampling.salient import kept_by
 from foveal.systems.nsnet import protocol, recipe
 from foveal.systems.nsnet.model import Network, build, weighted_mean
 from foveal.train import ArrayData, Running, fit
 from foveal.types import ClipInfo
+from foveal.video import FeatureSource
 
 CFG = protocol.features(
     num_classes=5, num_frames=3, feature_width=8, preview="preview", preview_width=6
@@ -215,6 +219,24 @@ def test_the_papers_networks_cost_what_is_published() -> None:
         recogniser = count_torch_macs(parts["recogniser"], candidates[:, 0])
     assert sampler + 6 * recogniser == pytest.approx(26.0e9, abs=0.3e9)
     assert sampler < 0.2 * 16 * recogniser
+
+
+@pytest.mark.parametrize("kept", [1, 6, 16])
+def test_the_sampler_is_asked_once_however_many_are_kept(kept) -> None:
+    cfg = replace(CFG, num_frames=kept)
+    network, batch = network_of(cfg), batch_of()
+    parts = build(network, cfg)
+    seconds = np.arange(16) + 0.5
+    views = {
+        "features": (seconds, batch["frames"][0].numpy()),
+        "preview": (seconds, batch["preview"][0].numpy()),
+    }
+    source = FeatureSource(views, duration_seconds=16.0, name="clip")
+    specs = {spec.name: spec for spec in protocol.parts(cfg)}
+    runner = TorchRunner(parts, specs, {name: {(): 1} for name in specs})
+    job = Job(name="clip", open=lambda: source, steps=partial(protocol.steps, cfg, {}))
+    (done,) = Executor(runner, fetch_threads=0).run([job])
+    assert done.cost.macs == {"sampler": 1, "recogniser": kept}
 
 
 def test_keyframes_are_previewed_only_where_there_is_one_for_each_candidate() -> None:
