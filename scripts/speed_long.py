@@ -42,6 +42,8 @@ First results of the samplers by saliency with 300 steps of their frame recognis
 13.3 % right (their own networks on all 24 candidates 11.7 and 13.3 %); that the recogniser learns
 as long as the baselines, 900 steps, was decided after them, on no other ground than that those
 have so many.
+A first result of ``ocsampler`` decoded the exact candidates (338 frames a video, 8.9 times as fast
+as dense, 61.7 % right); since then it glances at keyframes, as all that glance do.
 
 Nothing is trained or judged twice: what a bundle gave is kept beside it, timing is not.
 ``results/long/NAME.json`` holds a system, and the baselines measured in turns with it.

@@ -59,6 +59,9 @@ if TYPE_CHECKING:
 FILES_IN_FLIGHT = 4
 """Files open at once; each may hold decoded frames of many megabytes between its looks."""
 
+SURE = 0.3
+"""Probability from which a frame of the dense run counts as sure of what it shows."""
+
 NOTHING = "nothing it knows"
 """The label of an answer below the model's threshold."""
 
@@ -350,8 +353,23 @@ class Model:
             budget=None if self.choice is None else self.choice.budget,
         )
 
+    def need_reference(self) -> Reference:
+        """Return the dense run that :meth:`compare` compares with.
+
+        Raises:
+            InputError: there is none, as no part of the system classifies a frame on its own.
+        """
+        if self.reference is None:
+            raise InputError(
+                f"--check runs a part that classifies frames one by one, and {self.name} has none: "
+                "its parts take several frames, pieces of frames or sound",
+                hint=f"`foveal calibrate {self.bundle.path} DATA` measures it at every cost, the "
+                "fullest too; or leave out --check",
+            )
+        return self.reference
+
     def compare(
-        self, source: str | os.PathLike[str], *, top_k: int = 1, sure: float = 0.3
+        self, source: str | os.PathLike[str], *, top_k: int = 1, sure: float = SURE
     ) -> Comparison:
         """Recognise a file and then look at everything, to see what looking at little lost.
 
@@ -364,15 +382,12 @@ class Model:
             SampleError: it cannot be read.
             InputError: the system has no dense reference.
         """
-        if self.reference is None:
-            raise InputError(
-                f"{self.name} has no dense reference to compare with", hint="run without --check"
-            )
+        reference = self.need_reference()
         prediction = self.recognize(source, top_k=top_k)
         dense = baselines.Config(
-            part=self.reference.part,
-            canvas=self.reference.canvas,
-            num_frames=self.reference.num_frames,
+            part=reference.part,
+            canvas=reference.canvas,
+            num_frames=reference.num_frames,
             num_classes=len(self.class_names),
             answer="each",
         )
@@ -461,10 +476,16 @@ class Model:
                 shown.append(self._label(start, end, label, score))
         return tuple(shown)
 
-    def _label(self, start: float, end: float, label: int, score: float) -> Label:
+    @property
+    def threshold(self) -> float | tuple[float, ...] | None:
+        """Below it an answer is :data:`NOTHING`; of each class its own, or none at all."""
         threshold = self.bundle.manifest.threshold
         if threshold is None and self.measured is not None:
-            threshold = self.measured.known_from
+            return self.measured.known_from
+        return threshold
+
+    def _label(self, start: float, end: float, label: int, score: float) -> Label:
+        threshold = self.threshold
         limit = threshold[label] if isinstance(threshold, tuple) else threshold
         name = self.class_names[label]
         known = limit is None or score >= limit

@@ -232,6 +232,8 @@ class Note:
         gates: which gates opened, by name.
         heat: shares of attention over the canvas, cell by cell, the top row first; not negative.
         text: one line for a reader.
+        warning: one line for the user; it stands among the record's ``warnings`` once, however
+            often it is given, and not in the trace.
     """
 
     time: float | None = None
@@ -241,6 +243,7 @@ class Note:
     gates: Mapping[str, bool] | None = None
     heat: tuple[tuple[float, ...], ...] | None = None
     text: str | None = None
+    warning: str | None = None
 
     def __post_init__(self) -> None:
         if self.box is not None:

@@ -21,7 +21,7 @@ from foveal.types import Sound
 from foveal.video import open_source
 from foveal.video.sound import SoundReader
 from foveal.video.store import FrameStore
-from tests.contract.subjects import WORKING, Ran, run
+from tests.contract.subjects import WORKING, Ran, module_of, run
 from tests.contract.test_running import Ready
 from tests.helpers_video import with_sound
 
@@ -117,6 +117,25 @@ def watched(row: System, ready: Ready, path: str, held: Held) -> tuple[Ran, int,
     finally:
         tracemalloc.stop()
     return ran, peak, replace(held)
+
+
+GLANCING = [row for row in WORKING if hasattr(module_of(row, "protocol").Config, "pass_megapixels")]
+
+
+@pytest.mark.parametrize("row", GLANCING, ids=lambda row: row.name)
+def test_a_long_file_is_glanced_at_by_its_keyframes(
+    row: System, ready: Ready, files: list[Long]
+) -> None:
+    """No frame is decoded that is not looked at, but those that the codec holds back."""
+    subject = ready(row)
+    glancing = replace(subject, cfg=replace(subject.cfg, pass_megapixels=0.0))
+    (ran,) = run(glancing, subject.onnx(), [open_source(files[0].path)])
+    times = ran.outcome.trace.frame_seconds()
+    begins = [t for t in times if round(t * FPS) % KEYFRAME_INTERVAL == 0]
+    assert len(begins) > 1
+    assert ran.outcome.cost.frames_decoded <= len(times) + REORDER * len(begins)
+    (exact,) = run(subject, subject.onnx(), [open_source(files[0].path)])
+    assert ran.outcome.cost.frames_decoded < exact.outcome.cost.frames_decoded
 
 
 @ALL

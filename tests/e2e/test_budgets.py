@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from foveal.budget import Budget, BudgetError
 from foveal.bundle import Bundle, Calibration, MeasuredPoint
 from foveal.calibration import prepare
 from foveal.cli.app import main
+from foveal.cli.calibrate import alike
 from foveal.dataset import fingerprint, read_dataset
 from foveal.metrics import cooled
 from foveal.records import Prediction
@@ -111,11 +113,41 @@ def test_the_table_marks_the_front_and_the_measured_bundle_stays(
     assert main(["calibrate", str(votes.bare), str(votes.clips), "-o", str(out)]) == 0
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
-    assert len(lines) >= 1 + len(votes.calibration.points)
-    assert any(line.startswith("* exits at") for line in lines)
+    legend = next(i for i, line in enumerate(lines) if line.startswith("* no other point is"))
+    rows = lines[1:legend]
+    named = [name for row in rows for name in re.findall(r"exits at [^.]* %(?=  )", row)]
+    rungs = [f"exits at {rung}" for name in named for rung in name[9:].split(", ")]
+    exits = [p.point.name for p in votes.calibration.points if p.point.family == "exits"]
+    assert rungs == exits
+    assert len(rows) == len(votes.calibration.points) - len(exits) + len(named)
+    assert len({row[2:] for row in rows}) == len(rows)
+    assert any(line.startswith("* exits at") for line in rows)
     assert "90 clips for validation" in captured.err
     assert "only roughly" in captured.err
     assert votes.bare.read_bytes() == before
+
+
+def test_rungs_that_came_out_alike_share_a_line(votes: Votes) -> None:
+    """Neighbours with the same figures; not another ladder's, nor plain points."""
+
+    def named(name: str, like: MeasuredPoint, **figures: float) -> MeasuredPoint:
+        return replace(like, point=replace(like.point, name=name), **figures)  # type: ignore[arg-type]
+
+    rung = next(p for p in votes.calibration.points if p.point.family == "exits")
+    plain = next(p for p in votes.calibration.points if p.point.family != "exits")
+    points = [
+        named("exits at 90 %", rung),
+        named("exits at 80 %", rung, p50_ms=rung.p50_ms / 2),
+        named("exits at 70 %", rung),
+        named("others at 70 %", rung),
+        named("others at 60 %", rung, accuracy=rung.accuracy / 2),
+        named("plain at 2", plain),
+        named("plain at 1", plain),
+    ]
+    assert [name for name, _ in alike(points)] == [
+        "exits at 90 %, 80 %, 70 %", "others at 70 %", "others at 60 %", "plain at 2", "plain at 1"
+    ]  # fmt: skip
+    assert alike([]) == []
 
 
 def test_without_an_out_the_bundle_takes_its_curve_up(votes: Votes, tmp_path: Path) -> None:
@@ -444,6 +476,21 @@ def test_nineteen_of_twenty_right_answers_stay_known(votes: Votes) -> None:
             assert best.label == NOTHING
             assert best.guess in COLOURS
     assert 0.9 < known / right < 1.0
+
+
+def test_who_never_says_nothing_says_how_to_fit_it(votes: Votes, capsys: Capture) -> None:
+    """Once, below what is shown; not in records, and not once it is fitted."""
+    clips = [str(clip) for clip in votes.held_out[:2]]
+    said = (
+        f"It names a class for whatever it sees; `foveal calibrate {votes.bare} DATA` fits when to "
+        f"say {NOTHING!r}."
+    )
+    for inputs in (clips[:1], clips):
+        assert main(["recognize", *inputs, "--model", str(votes.bare)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == said
+        for words in (["--model", str(votes.bundle)], ["--model", str(votes.bare), "--json"], []):
+            assert main(["recognize", *inputs, *words]) == 0
+            assert "names a class for whatever" not in capsys.readouterr().out
 
 
 def test_exits_stop_where_they_did_before_the_temperature(votes: Votes) -> None:

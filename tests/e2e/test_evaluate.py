@@ -117,6 +117,14 @@ def test_words_for_people(colours: Set, capsys: Capture) -> None:
     assert Path("evaluations/colour-test-clips/report.html").is_file()
 
 
+def test_one_is_one_in_words(colours: Set, capsys: Capture, tmp_path: Path) -> None:
+    (tmp_path / "one" / "red").mkdir(parents=True)
+    clip = next(colours.clips.rglob("*.mp4"))
+    (tmp_path / "one" / "red" / "a.mp4").write_bytes(clip.read_bytes())
+    assert main(["evaluate", str(colours.bundle), str(tmp_path / "one")]) == 0
+    assert capsys.readouterr().out.startswith("1 clip of 1 class\n")
+
+
 def test_a_broken_clip_is_a_failed_line_and_the_others_count(
     colours: Set, capsys: Capture, tmp_path: Path
 ) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
@@ -17,13 +18,14 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from foveal.bundle import Bundle
 from foveal.cli import command
 from foveal.cli.app import main
 from foveal.cli.train import last_validation
 from foveal.dataset import Format, Sample, read_dataset
 from foveal.systems import index
 from foveal.tasks.trainable import trainable
-from foveal.train import Point, TrainResult
+from foveal.train import Point, Progress, TrainResult
 from tests.e2e.conftest import environment, records
 from tests.helpers_bundle import COLOURS, write_clip
 
@@ -101,7 +103,28 @@ def test_every_system_leaves_a_bundle_that_runs(
     assert told["validation"]["accuracy"] in (0, 1 / 3, 2 / 3, 1)
     assert f"of {len(test)} clips right" in captured.out
     assert "Try it: foveal recognize FILE --model" in captured.out
+    assert "'nothing it knows' is fitted by foveal calibrate, which takes 8" in captured.out
     assert not (out / "bad.jsonl").exists()
+
+
+def test_the_command_that_fits_when_nothing_is_known_is_the_right_one(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    """As it is printed, options of DATA and all, it calibrates the run."""
+    for i in range(32):
+        for name in ("red", "green"):
+            shade = tuple(np.clip(COLOURS[name] + np.array((0, 0, 3 * i)), 0, 255))
+            write_clip(tmp_path / "my clips" / f"{name}{i}.mp4", [shade], frames_each=2)
+    rows = [f"{name}{i}.mp4,{name}" for i in range(32) for name in ("red", "green")]
+    (tmp_path / "list.csv").write_text("\n".join(["path,label", *rows]))
+    videos = ["--videos", str(tmp_path / "my clips")]
+    out = ["--out", str(tmp_path / "run")]
+    assert main([*BASELINES, str(tmp_path / "list.csv"), *videos, *out, *QUICK]) == 0
+    line = capsys.readouterr().out.splitlines()[-1]
+    said, _, command = line.partition(" is fitted by foveal ")
+    assert said == "It names a class for whatever it sees: when to say 'nothing it knows'"
+    assert main(shlex.split(command)) == 0
+    assert Bundle.open(tmp_path / "run" / "model.foveal").manifest.calibration is not None
 
 
 def count_right(bundle: Path, samples: tuple[Sample, ...], capsys: Capture) -> int:
@@ -286,6 +309,20 @@ def test_a_wrong_system_is_told_before_the_data_is_read(tmp_path: Path, capsys: 
     assert "no system 'ocsampel'; did you mean 'ocsampler'?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("--recipe", "smol"), ("--set", "bach_size=3"), ("--system", "baselines", "--recipe", "x")],
+)
+def test_a_wrong_recipe_or_setting_is_told_before_the_data_is_read(
+    tmp_path: Path, capsys: Capture, words: tuple[str, ...]
+) -> None:
+    (tmp_path / "labels.csv").write_text("this is no list")
+    assert main(["train", str(tmp_path / "labels.csv"), *words]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.count("\n") == 1
+    assert "labels.csv" not in captured.err
+
+
 def test_of_several_processes_one_complains(
     tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -340,6 +377,61 @@ def test_a_finished_run_keeps_what_was_done_to_its_bundle_since(
     bundle.write_bytes(before)
     assert main([*command, str(tmp_path / "nowhere")]) == 0
     assert "to go on with: a new one begins" in capsys.readouterr().err
+
+
+def stopping(at: int) -> Callable[[], Callable[[Progress], None]]:
+    """Return what shows progress until Ctrl-C comes with step ``at``."""
+
+    def log(progress: Progress) -> None:
+        if progress.step == at:
+            raise KeyboardInterrupt
+
+    return lambda: log
+
+
+@pytest.mark.parametrize(("at", "kept"), [(2, False), (3, True)])
+def test_ctrl_c_says_what_can_be_gone_on_with(
+    clips: Path,
+    tmp_path: Path,
+    capsys: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+    at: int,
+    kept: bool,
+) -> None:
+    out = tmp_path / "run"
+    command = [*BASELINES, str(clips), "--out", str(out), *QUICK]
+    command += ["--set", "checkpoint_steps=3", "--set", "validations=1"]
+    with monkeypatch.context() as patched:
+        patched.setattr("foveal.train.terminal_line", stopping(at))
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    if kept:
+        place = f"{out}: stage 1 of 1 (classifier), after step 3"
+        assert said == f"stopped; the same command with --resume goes on in {place}"
+        assert main(command) == 2  # as it was said: without --resume the run is left alone
+        assert main([*command, "--resume"]) == 0
+        assert f"  going on in {place}\n" in capsys.readouterr().err
+    else:
+        nothing = f"stopped before the first checkpoint, so nothing in {out} can be gone on with"
+        assert said.startswith(nothing)
+        assert main(command) == 0  # as it was said: the same command begins anew
+
+
+def test_ctrl_c_after_the_last_step_leaves_what_resume_finishes(
+    clips: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    command = [*BASELINES, str(clips), "--out", str(out), *QUICK]
+    with monkeypatch.context() as patched:
+        patched.setattr("foveal.cli.train.finish", stopped)
+        assert main(command) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.endswith(f"--resume goes on in {out}: after the last step of the last stage")
+    assert main([*command, "--resume"]) == 0
+    assert "Try it: foveal recognize" in capsys.readouterr().out
 
 
 def test_a_run_does_not_lie_in_its_data(clips: Path, capsys: Capture) -> None:

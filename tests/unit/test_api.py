@@ -91,6 +91,14 @@ def test_a_bundle_of_an_unknown_system_is_refused(model):
         Model(replace(model.bundle, manifest=manifest))
 
 
+def test_without_a_part_that_names_frames_a_comparison_says_why_and_what_else(model, clip):
+    model.reference = None
+    with pytest.raises(InputError) as caught:
+        model.compare(clip)
+    assert "runs a part that classifies frames one by one, and baselines has none" in str(caught)
+    assert f"`foveal calibrate {model.bundle.path} DATA` measures" in caught.value.hint
+
+
 def test_compare_bills_both_and_agrees_frame_by_frame(model, clip):
     found = model.compare(clip, sure=0.6)
     assert found.dense.cost.total_macs == 16 * MACS_PER_FRAME

@@ -260,6 +260,27 @@ def whole_state(
     return {name: found[name] for name in wanted}
 
 
+def stacked(layers: Mapping[int, Tensor], *, name: str) -> Tensor:
+    """Return layers that a checkpoint numbers from 0 as one tensor (N,...), in their order.
+
+    Args:
+        layers: at least one, by number.
+        name: of the tensor they become, for messages.
+
+    Raises:
+        WeightsError: a number is left out, or the layers differ in shape.
+    """
+    shapes = {tuple(tensor.shape) for tensor in layers.values()}
+    if sorted(layers) != list(range(len(layers))) or len(shapes) > 1:
+        numbers = ", ".join(str(number) for number in sorted(layers))
+        raise WeightsError(
+            f"the checkpoint does not fit ({name}: layers {numbers} of shapes "
+            f"{', '.join(str(shape) for shape in sorted(shapes))})",
+            hint="the layers of one name are numbered from 0 and of one shape: download it again",
+        )
+    return torch.stack([layers[number] for number in range(len(layers))])
+
+
 def _some(names: Sequence[str]) -> str:
     more = len(names) - MAX_NAMED
     return ", ".join(names[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -19,11 +19,13 @@ WIDTH, HEIGHT = 860, 520
 LEFT, RIGHT, TOP, BOTTOM = 70, 560, 50, 440
 """Borders of the drawing in it; to the right of it stand the words."""
 COLOURS = ("#1f5fa8", "#c4511d", "#2a7f4f", "#7a3d9a", "#9a7b12", "#a3224a", "#3d7d8a", "#555555")
+MARKERS = {"exits": "D", "dense": "s", "static": "s", "answers": "s", "random": "^"}
+"""Of matplotlib; every other family has circles. Those with a dashed line are hollow."""
 DASHES = {"uniform": "6 4", "random": "1.5 4", "static": "10 4 2 4", "answers": "10 4 2 4"}
 WORDS = {
     "policy": "decides by what it sees",
     "exits": "exits when sure",
-    "static": "stops at a fixed place",
+    "static": "fixed, alike for every clip",
     "uniform": "uniform frames",
     "random": "random frames",
     "dense": "dense",
@@ -230,6 +232,10 @@ def _dot(family: str, x: float, y: float, colour: str, told: str = "") -> str:
             shape = f'd="M{at}m-5-5h10v10h-10z" fill="{colour}"'
         case "policy" | "evaluated":
             shape = f'd="M{at}m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0" fill="{colour}"'
+        case "static" | "answers":
+            shape = f'd="M{at}m-3.5-3.5h7v7h-7z" fill="#fff" stroke="{colour}"'
+        case "random":
+            shape = f'd="M{at}m0-4l4 7h-8z" fill="#fff" stroke="{colour}"'
         case _:
             shape = f'd="M{at}m-3 0a3 3 0 1 0 6 0a3 3 0 1 0-6 0" fill="#fff" stroke="{colour}"'
     css = ' class="mark"' if told else ""
@@ -269,7 +275,8 @@ def draw_png(curves: Sequence[Curve], path: str | os.PathLike[str]) -> None:
             axes.plot(
                 [mark.gmacs for mark in marks],
                 [100 * mark.accuracy for mark in marks],
-                marker={"exits": "D", "dense": "s"}.get(family, "o"),
+                marker=MARKERS.get(family, "o"),
+                markerfacecolor="white" if family in DASHES else None,
                 linestyle={"uniform": "--", "random": ":", "static": "-."}.get(family, "-"),
                 color=COLOURS[place % len(COLOURS)],
                 markersize=4,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,7 +59,7 @@ def run(subject: str, data: str, options: Options) -> int:
         print(clean(line))
     for line in done.verdicts:
         print(clean(line[:1].upper() + line[1:]))
-    say(f"{work.out}: {len(done.calibration.points)} operating points")
+    say(f"{work.out}: {count(len(done.calibration.points), 'operating point')}")
     return FAILED if done.failures else OK
 
 
@@ -108,18 +108,51 @@ def bar(total: int) -> Iterator[Callable[[], None]]:
             pass
 
 
+LEGEND = (
+    "* no other point is as accurate and costs as little. A clip's GMACs are the mean, p95 and the "
+    "most; its time on this machine is p50 and p95."
+)
+
+
 def table(found: Calibration) -> list[str]:
-    """Return the points as lines, from dear to cheap; ``*`` marks those nothing is better than."""
-    width = max(len(measured.point.name) for measured in found.points)
+    """Return the points as lines, from dear to cheap, and what the columns and ``*`` mean.
+
+    Exits that were solved for several budgets and came out alike share a line.
+    """
+    shared = alike(found.points)
+    width = max(len(name) for name, _ in shared)
     columns = "".join(f"{name:>12}" for name in ("GMACs", "p95", "max", "time", "p95"))
     head = f"  {'point':<{width}} {'right':>7}{columns}"
-    return [head, *(_row(measured, width) for measured in found.points)]
+    return [head, *(_row(name, measured, width) for name, measured in shared), LEGEND]
 
 
-def _row(measured: MeasuredPoint, width: int) -> str:
+def alike(points: Sequence[MeasuredPoint]) -> list[tuple[str, MeasuredPoint]]:
+    """Return points by name; neighbours of one ladder with the same figures are one.
+
+    Of ``exits at 92 %`` and ``exits at 95 %`` that is ``exits at 92 %, 95 %``.
+    """
+    rows: list[tuple[str, MeasuredPoint]] = []
+    for measured in points:
+        before = rows[-1] if rows else None
+        ladder, _, rung = measured.point.name.rpartition(" at ")
+        if before is not None and ladder and _same(before[1], measured, ladder):
+            rows[-1] = (f"{before[0]}, {rung}", before[1])
+        else:
+            rows.append((measured.point.name, measured))
+    return rows
+
+
+def _same(one: MeasuredPoint, other: MeasuredPoint, ladder: str) -> bool:
+    def figures(p: MeasuredPoint) -> tuple[float, ...]:
+        return (p.accuracy, p.mean_macs, p.p95_macs, p.max_macs)
+
+    both = one.point.family == other.point.family == "exits"
+    return both and one.point.name.startswith(f"{ladder} at ") and figures(one) == figures(other)
+
+
+def _row(name: str, measured: MeasuredPoint, width: int) -> str:
     macs = (measured.mean_macs, measured.p95_macs, measured.max_macs)
     figures = " ".join(f"{exact_gmacs(value):>11}" for value in macs)
     times = " ".join(f"{milliseconds(ms):>11}" for ms in (measured.p50_ms, measured.p95_ms))
     mark = "*" if measured.is_on_front else " "
-    name = f"{measured.point.name:<{width}}"
-    return f"{mark} {name} {percent(measured.accuracy):>7} {figures} {times}"
+    return f"{mark} {name:<{width}} {percent(measured.accuracy):>7} {figures} {times}"

@@ -121,7 +121,8 @@ def lines(found: Mapping[str, Any]) -> list[str]:
         else f", {percent(after)} with a temperature ({calibration['temperature']:.2f})"
     )
     made = [
-        f"{count(found['num_judged'], 'clip')} of {len(found['classes']):,} classes{unread}",
+        f"{count(found['num_judged'], 'clip')} of "
+        f"{count(len(found['classes']), 'class', 'classes')}{unread}",
         f"top-1 {percent(accuracy['top1'])}{top5}, "
         f"mean class accuracy {percent(accuracy['mean_class'])}, "
         f"mAP {percent(found['mean_average_precision'])}",

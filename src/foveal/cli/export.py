@@ -59,7 +59,7 @@ def told(bundle: Bundle, found: Run) -> None:
     points = 0 if manifest.calibration is None else len(manifest.calibration.points)
     print(
         f"{path}: {size:.1f} MiB, {count(len(manifest.parts), 'part')}, "
-        f"{len(manifest.class_names):,} classes, "
+        f"{count(len(manifest.class_names), 'class', 'classes')}, "
         + (f"{count(points, 'operating point')}" if points else "not calibrated")
     )
     if manifest.tested is None:

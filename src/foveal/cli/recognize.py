@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import threading
 from collections import deque
@@ -72,12 +73,27 @@ def run(inputs: list[str], options: Options) -> int:
             results = tallied(results, model.choice)
         if not options.json and not names.only_one:
             results = finished.counted(results, names.total)
-        if page is None:
-            return show(results, names, options)
         kept: list[Result] = []
-        code = show(keep(results, kept), names, options)
-        write_explanation(kept, page)
+        code = show(results if page is None else keep(results, kept), names, options)
+        if not options.json and (sentence := never_declines(model)) is not None:
+            print(clean(sentence))
+        if page is not None:
+            write_explanation(kept, page)
         return code
+
+
+def never_declines(model: Model) -> str | None:
+    """Return what must be known of a model that has a class for everything, and the way out."""
+    if model.threshold is not None:
+        return None
+    from foveal.api import NOTHING
+    from foveal.tasks.trainable import is_trainable
+
+    if not is_trainable(model.name):
+        return None
+
+    command = f"foveal calibrate {shlex.quote(str(model.bundle.path))} DATA"
+    return f"It names a class for whatever it sees; `{command}` fits when to say {NOTHING!r}."
 
 
 def page_path(name: str, inputs: Iterable[str] = ()) -> Path:
@@ -129,13 +145,11 @@ def show(results: Iterable[Result], names: Names, options: Options) -> int:
 
 def open_model(options: Options) -> Model:
     """Return the model asked for, its part being loaded beside what comes next."""
-    from foveal.api import InputError, load
+    from foveal.api import load
 
     model = load(options.model, threads=options.threads)
-    if options.check and model.reference is None:
-        raise InputError(
-            f"{model.name} has no dense reference to compare with", hint="leave out --check"
-        )
+    if options.check:
+        model.need_reference()
     if options.has_budget:
         from foveal.cli.budget import within
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from foveal.api import Comparison
+from foveal.api import SURE, Comparison
 from foveal.cli import STARTED
 from foveal.cli.guard import FAILED, OK, complain
 from foveal.cli.recognize import prediction_of
@@ -168,9 +168,11 @@ class Checked:
     dense: Cost = field(default_factory=lambda: Cost(macs={}))
     agreements: float = 0.0
     num_agreements: int = 0
+    of_clips: bool = False
 
     def add(self, result: Comparison) -> None:
         """Count one file."""
+        self.of_clips = result.prediction.answer.segments is None
         self.ours = self.ours + result.prediction.cost
         self.dense = self.dense + result.dense.cost
         if result.agreement is not None:
@@ -180,17 +182,25 @@ class Checked:
     def sentence(self) -> str:
         """Return it in words; the agreement of several files is their mean."""
         macs, ms = self.dense.total_macs, self.dense.total_ms
-        if self.num_agreements:
-            share = percent(self.agreements / self.num_agreements)
-            verdict = f"Both agree on {share} of the frames it is sure of."
-        else:
-            verdict = "It is sure of no frame, so there is nothing to agree on."
+        alone = ", each on its own," if self.of_clips else ""
         return (
-            f"Check: the dense run looks at {self.dense.frames_used:,} frames for {gmacs(macs)} "
-            f"GMACs and {milliseconds(ms)}; this run took "
+            f"Check: the dense run looks at {self.dense.frames_used:,} frames{alone} for "
+            f"{gmacs(macs)} GMACs and {milliseconds(ms)}; this run took "
             f"{less(self.ours.total_macs, macs, word='fewer')} MACs and "
-            f"{less(self.ours.total_ms, ms)} time. {verdict}"
+            f"{less(self.ours.total_ms, ms)} time. {self._verdict()}"
         )
+
+    def _verdict(self) -> str:
+        sure = f"(from {100 * SURE:.0f} %)"
+        if not self.num_agreements:
+            return f"The dense run is sure of no frame {sure}, so there is nothing to agree on."
+        share = percent(self.agreements / self.num_agreements)
+        if self.of_clips:
+            return (
+                f"Of the frames that the dense run is sure of {sure}, {share} show the class that "
+                "this run gives the clip."
+            )
+        return f"Both agree on {share} of the frames that the dense run is sure of {sure}."
 
 
 def less(ours: float, dense: float, *, word: str = "less") -> str:

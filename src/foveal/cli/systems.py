@@ -8,7 +8,7 @@ from importlib.resources import files
 from typing import Any
 
 from foveal.cli.guard import OK
-from foveal.systems.index import ALL, System
+from foveal.systems.index import ALL, PAPERS, System
 
 
 def run(*, json_array: bool) -> int:
@@ -47,7 +47,7 @@ def show(claims: dict[str, dict[str, Any]]) -> None:
     """Print the systems by the question they answer."""
     from rich.text import Text
 
-    from foveal.cli.terminal import console_on, table
+    from foveal.cli.terminal import PROSE, console_on, table
 
     shown = table("question and system", "status", "paper; licence of its code; claim")
     for question in dict.fromkeys(row.question for row in ALL):
@@ -67,7 +67,14 @@ def show(claims: dict[str, dict[str, Any]]) -> None:
             status = Text(row.status, style="green" if working else "dim")
             shown.add_row(Text(f"  {row.name}"), status, about)
         shown.add_section()
-    out = console_on(sys.stdout)
+    out = console_on(sys.stdout, width=PROSE)
     out.print(shown)
-    num_working = sum(row.status == "working" for row in ALL)
-    out.print(Text(f"{num_working} of {len(ALL)} work; the others are planned."))
+    out.print(Text(counted()))
+
+
+def counted() -> str:
+    """Return how many of the papers work, and what else does."""
+    num_working = sum(row.status == "working" for row in PAPERS)
+    ours = [row.name for row in ALL if row not in PAPERS and row.status == "working"]
+    beside = f"; our own are {' and '.join(ours)}" if ours else ""
+    return f"{num_working} of the {len(PAPERS)} papers work, the others are planned{beside}."

@@ -22,10 +22,19 @@ MAX_NAME = 60
 """Where there is no terminal, longer names push the rest of their row to the right."""
 
 
-def console_on(stream: TextIO) -> Console:
-    """Return a console that takes names literally: no markup, no emoji, no highlighting."""
-    width = None if stream.isatty() else ENDLESS
-    return _Console(file=stream, width=width, markup=False, emoji=False, highlight=False)
+PROSE = 100
+"""Width of sentences in an output that is no terminal: nobody takes them apart by lines."""
+
+
+def console_on(stream: TextIO, *, width: int = ENDLESS) -> Console:
+    """Return a console that takes names literally: no markup, no emoji, no highlighting.
+
+    Args:
+        stream: where it prints.
+        width: where that is no terminal.
+    """
+    columns = None if stream.isatty() else width
+    return _Console(file=stream, width=columns, markup=False, emoji=False, highlight=False)
 
 
 class _Console(Console):

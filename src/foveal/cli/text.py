@@ -89,10 +89,10 @@ def milliseconds(ms: float) -> str:
     return f"{ms:,.0f} ms" if ms >= 10 else f"{ms:.1f} ms"
 
 
-def count(number: int, noun: str) -> str:
+def count(number: int, noun: str, nouns: str | None = None) -> str:
     """Return a number with its noun, which takes an s unless there is one of it.
 
-    >>> count(1, "file"), count(9000, "frame")
-    ('1 file', '9,000 frames')
+    >>> count(1, "file"), count(9000, "frame"), count(2, "class", "classes")
+    ('1 file', '9,000 frames', '2 classes')
     """
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun if number == 1 else nouns or f'{noun}s'}"

@@ -6,6 +6,7 @@ import csv
 import importlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from foveal.dataset import Dataset, Format
     from foveal.recipe import Recipe
     from foveal.tasks.classification import Evaluation
-    from foveal.train import Configured, FrameCache, Progress, TrainResult
+    from foveal.train import Configured, FrameCache, Progress, RunData, TrainResult
     from foveal.train.project import Choice, Likeness
 
 BUNDLE = "model.foveal"
@@ -62,6 +63,8 @@ class Work:
     cache: FrameCache | None
     out: Path
     seed: int
+    data: tuple[str, ...]
+    """DATA and the options that say what it is, as words of a command."""
 
 
 def run(data: str, options: Options) -> int:
@@ -70,34 +73,26 @@ def run(data: str, options: Options) -> int:
     if options.system is not None:
         find_trainable(options.system)  # a wrong name is told before anything is read
     require_train_extra("training")
+    with train_extra("training"):
+        check(data, options, settings)
     dataset = read(data, options)
     with train_extra("training"):
-        from foveal.train import fit, make_data
+        from foveal.train import make_data
 
-        work = prepare(dataset, options, settings)
+        work = prepare(dataset, data, options, settings)
         check_place(work.out, data)
         finished = options.resume and (work.out / RESULT_FILE).exists()
         if options.resume:
             say(where_it_goes_on(work.out))
-        recipe = work.configured.recipe
-        made = make_data(work.dataset, recipe, work.choice.protocol, cache=work.cache)
-        with said_if_stopped(work.out), progress_lines() as (log, tell):
-            result = fit(
-                recipe,
-                made.train,
-                out=work.out,
-                seed=work.seed,
-                validation=made.validation,
-                running=work.configured.running,
-                resume=options.resume,
-                prepare=loader(recipe, options.pretrained),
-                log=log,
-                tell=tell,
-            )
-        if finished:  # its bundle may have been calibrated since
-            say(f"{work.out}: this run is finished, and what it left stays as it is")
-        elif is_first():
-            finish(work, result, minutes_of(work.out))
+        made = make_data(
+            work.dataset, work.configured.recipe, work.choice.protocol, cache=work.cache
+        )
+        with said_if_stopped(work.out):
+            result = fit_shown(work, made, options)
+            if finished:  # its bundle may have been calibrated since
+                say(f"{work.out}: this run is finished, and what it left stays as it is")
+            elif is_first():
+                finish(work, result, minutes_of(work.out))
     return OK
 
 
@@ -131,26 +126,62 @@ class PlaceError(FovealError):
     kind = "place"
 
 
-def where_it_goes_on(out: Path) -> str:
-    """Return from where a run that may be there goes on."""
+def last_checkpoint(out: Path) -> str | None:
+    """Return what the run in ``out`` has done, in words; None where it has no checkpoint."""
     try:
         stored = json.loads((out / "checkpoint.json").read_text(encoding="utf-8"))
-        return f"  going on in {out}: stage {stored['stage'] + 1}, after step {stored['step']}"
-    except (OSError, ValueError, KeyError):
+        stages = [stage["name"] for stage in stored["run"]["stages"]]
+        at, step = int(stored["stage"]), int(stored["step"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    if at >= len(stages):
+        return "after the last step of the last stage"
+    return f"stage {at + 1} of {len(stages)} ({stages[at]}), after step {step:,}"
+
+
+def where_it_goes_on(out: Path) -> str:
+    """Return from where a run that may be there goes on."""
+    found = last_checkpoint(out)
+    if found is None:
         return f"  there is no run in {out} to go on with: a new one begins"
+    return f"  going on in {out}: {found}"
 
 
 @contextmanager
 def said_if_stopped(out: Path) -> Iterator[None]:
-    """Say how to go on when Ctrl-C stops the run."""
+    """Say what can be gone on with when Ctrl-C stops the run."""
     try:
         yield
     except KeyboardInterrupt:
-        say(f"stopped; the same command with --resume goes on from the last checkpoint in {out}")
+        found = last_checkpoint(out)
+        if found is None:
+            say(
+                f"stopped before the first checkpoint, so nothing in {out} can be gone on with: "
+                "the same command begins anew (--set checkpoint_steps=N keeps one every N steps)"
+            )
+        else:
+            say(f"stopped; the same command with --resume goes on in {out}: {found}")
         raise
 
 
 # --- before the first step ------------------------------------------------------------------
+
+
+def check(data: str, options: Options, settings: dict[str, Any]) -> None:
+    """Tell what is wrong with the command before anything is read, where it can be known."""
+    if options.out is not None:
+        check_place(Path(options.out), data)
+    if (options.recipe or settings) and os.path.exists(data):  # else PyTorch need not be loaded
+        from foveal.train.project import check_asked
+
+        stored = options.format == "features" or data.lower().endswith(".npz")
+        check_asked(
+            ("features",) if stored else ("video", "features"),
+            system=options.system,
+            recipe=options.recipe,
+            pretrained=options.pretrained is not None,
+            settings=settings,
+        )
 
 
 def read(data: str, options: Options) -> Dataset:
@@ -165,14 +196,14 @@ def read(data: str, options: Options) -> Dataset:
     return dataset
 
 
-def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Work:
+def prepare(dataset: Dataset, data: str, options: Options, settings: dict[str, Any]) -> Work:
     """Choose and configure; say why."""
     from foveal.train import Running, configure
     from foveal.train.project import choose, likeness
 
     like = likeness(dataset)
     choice = choose(
-        dataset,
+        dataset.kind,
         like,
         system=options.system,
         recipe=options.recipe,
@@ -197,7 +228,13 @@ def prepare(dataset: Dataset, options: Options, settings: dict[str, Any]) -> Wor
         cache=make_cache(dataset, configured, like, options.cache_gib),
         out=Path(out),
         seed=options.seed,
+        data=(data, *option("--format", options.format), *option("--videos", options.videos)),
     )
+
+
+def option(name: str, value: str | None) -> tuple[str, ...]:
+    """Return the words of an option, if it was given."""
+    return () if value is None else (name, value)
 
 
 USES = ("learn from", "choose by", "judge by")
@@ -278,6 +315,26 @@ class NothingToLoadError(FovealError):
 # --- while it runs ----------------------------------------------------------------------------
 
 
+def fit_shown(work: Work, made: RunData, options: Options) -> TrainResult:
+    """Train and show progress."""
+    from foveal.train import fit
+
+    recipe = work.configured.recipe
+    with progress_lines() as (log, tell):
+        return fit(
+            recipe,
+            made.train,
+            out=work.out,
+            seed=work.seed,
+            validation=made.validation,
+            running=work.configured.running,
+            resume=options.resume,
+            prepare=loader(recipe, options.pretrained),
+            log=log,
+            tell=tell,
+        )
+
+
 @contextmanager
 def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str], None]]]:
     """Give what shows progress and what prints lines beside it: a bar on a terminal, else lines."""
@@ -286,7 +343,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
     if not sys.stderr.isatty():
         yield terminal_line(), say
         return
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
     from rich.progress import Progress as Bars
 
     from foveal.cli.terminal import console_on
@@ -295,7 +352,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[values]}"),
     )
     with Bars(*columns, console=console_on(sys.stderr), redirect_stdout=False) as bars:
@@ -304,7 +361,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
         def log(progress: Progress) -> None:
             if progress.stage not in tasks:
                 tasks[progress.stage] = bars.add_task(
-                    progress.stage, total=progress.num_steps, values=""
+                    progress.stage, total=progress.num_steps, values="", left=""
                 )
             shown = "  ".join(f"{name} {value:.3g}" for name, value in progress.values.items())
             if progress.validation is not None:
@@ -312,6 +369,7 @@ def progress_lines() -> Iterator[tuple[Callable[[Progress], None], Callable[[str
             bars.update(
                 tasks[progress.stage],
                 completed=progress.step,
+                left="" if progress.step == progress.num_steps else progress.time_left,
                 values=shown + valid.get(progress.stage, ""),
             )
 
@@ -352,6 +410,21 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
     size = bundle.stat().st_size / 2**20
     print(f"{clean(str(bundle))}: {size:.1f} MiB, trained in {minutes:.1f} minutes")
     print(f"Try it: foveal recognize FILE --model {clean(str(bundle))}")
+    print(clean(how_to_calibrate(work)))
+
+
+def how_to_calibrate(work: Work) -> str:
+    """Return what a fresh model cannot say yet, and the command that fits it."""
+    from foveal.api import NOTHING
+    from foveal.calibration import FEWEST
+
+    lacks = f"It names a class for whatever it sees: when to say {NOTHING!r} is fitted by"
+    found = len(work.dataset.samples["validation"])
+    if found < FEWEST:
+        return (
+            f"{lacks} foveal calibrate, which takes {FEWEST} labelled clips it did not learn from"
+        )
+    return f"{lacks} {shlex.join(('foveal', 'calibrate', str(work.out), *work.data))}"
 
 
 class NotExportedError(FovealError):

@@ -17,7 +17,7 @@ from foveal.video.names import SUFFIXES
 
 
 @dataclass(slots=True)
-class _Found:
+class Found:
     """What lies below one class folder."""
 
     videos: list[Path] = field(default_factory=list)
@@ -35,13 +35,13 @@ def read_folder(root: Path) -> Listing:
         DataError: no class folder, an empty one, or a name that is not text.
     """
     problems = Problems(hint="put videos into one folder for each class")
-    found: dict[tuple[Split | None, str], _Found] = {}
+    found: dict[tuple[Split | None, str], Found] = {}
     loose = 0
     for split, folder in _split_folders(root):
         loose += sum(1 for path in visible(folder) if _is_video(path))
         for child in visible(folder):
             if child.is_dir():
-                found[split, child.name] = _search(child)
+                found[split, child.name] = search(child)
     if not found:
         raise DataError(
             f"{shown(str(root))}: no folder of a class in it",
@@ -91,8 +91,9 @@ def _is_video(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and path.is_file()
 
 
-def _search(folder: Path) -> _Found:
-    found = _Found()
+def search(folder: Path) -> Found:
+    """Return what lies below ``folder`` at any depth; hidden names are passed over."""
+    found = Found()
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         pictures = 0
@@ -108,7 +109,7 @@ def _search(folder: Path) -> _Found:
     return found
 
 
-def _notes(found: Iterable[_Found], *, frames: bool, loose: int) -> list[str]:
+def _notes(found: Iterable[Found], *, frames: bool, loose: int) -> list[str]:
     notes = ["read as frame folders, one a clip" if frames else "read as class folders of videos"]
     others: Counter[str] = Counter()
     for below in found:
@@ -119,5 +120,6 @@ def _notes(found: Iterable[_Found], *, frames: bool, loose: int) -> list[str]:
         kinds = some(f"{count:,} {suffix}" for suffix, count in others.most_common())
         notes.append(f"files that are no videos were passed over: {kinds}")
     if loose:
-        notes.append(f"{loose:,} videos lie outside any class folder and were passed over")
+        lie, were = ("video lies", "was") if loose == 1 else ("videos lie", "were")
+        notes.append(f"{loose:,} {lie} outside any class folder and {were} passed over")
     return notes

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from foveal.dataset.beside import folders_beside, hint_beside, note_beside
 from foveal.dataset.check import (
     check_splits,
     check_train,
@@ -73,9 +74,35 @@ def read_dataset(
     chosen, place = (format, root) if format is not None else detect(root)
     if where is None and root.is_dir() and chosen not in ("folder", "csv", "jsonl"):
         where = root  # the list may lie in a folder of its own beside the videos
-    listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
-    if root.is_dir():
-        listing.name = root.resolve().name  # what the user named, whatever list lies in it
+    beside = folders_beside(place, root)
+    try:
+        listing = read_as(chosen, place, videos=where, frame_rate=frame_rate)
+        if beside:
+            listing.notes.insert(0, note_beside(listing, place, root, beside))
+        if root.is_dir():
+            listing.name = root.resolve().name  # what the user named, whatever list lies in it
+        return _checked(
+            listing,
+            class_names=class_names,
+            purpose=purpose,
+            shares=shares,
+            seed=seed,
+            frame_rate=frame_rate,
+        )
+    except DataError as error:
+        raise hint_beside(error, beside) from error
+
+
+def _checked(
+    listing: Listing,
+    *,
+    class_names: Sequence[str] | None,
+    purpose: Purpose,
+    shares: Sequence[float],
+    seed: int,
+    frame_rate: float | None,
+) -> Dataset:
+    """Return ``listing`` as samples in splits."""
     names, labels = resolve(listing, class_names)
     files = identities(listing)
     keep = without_repeats(listing, names, labels, files)

@@ -92,6 +92,7 @@ class _Sample:
     macs: int = 0
     capped: bool = False
     stopped_early: bool = False
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -384,6 +385,8 @@ class _Run:
             return False
         if isinstance(step, Note):
             sample.record.noted(step)
+            if step.warning is not None and step.warning not in sample.warnings:
+                sample.warnings.append(step.warning)
             return False
         if not isinstance(step, Answer):
             raise ProtocolError(f"{sample.job.name}: a protocol yielded {type(step).__name__}")
@@ -403,7 +406,7 @@ class _Run:
             error = ProtocolError(f"{sample.job.name}: the protocol ended without an answer")
             self._fail(sample.index, sample.job.name, error)
             return
-        warnings = tuple(sample.source.warnings)
+        warnings = (*sample.source.warnings, *sample.warnings)
         if sample.capped:
             warnings += ("stopped at the cap of its budget, before it would have stopped itself",)
         trace = sample.record.trace(

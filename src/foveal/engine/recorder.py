@@ -81,9 +81,11 @@ class Recorder:
         self._events.append(Event("call", {"part": call.part, "rows": call.rows, "macs": macs}))
 
     def noted(self, note: Note) -> None:
-        """Write down the fields of ``note`` that are set."""
-        values = {f.name: getattr(note, f.name) for f in fields(note)}
-        self._events.append(Event("note", {k: v for k, v in values.items() if v is not None}))
+        """Write down the fields of ``note`` that are set, a warning apart: that is the record's."""
+        values = {f.name: getattr(note, f.name) for f in fields(note) if f.name != "warning"}
+        detail = {name: value for name, value in values.items() if value is not None}
+        if detail:
+            self._events.append(Event("note", detail))
 
     def answered(self, answer: Answer) -> None:
         """Write down the best class and its probability, or how many segments there are."""

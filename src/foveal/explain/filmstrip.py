@@ -36,7 +36,7 @@ def filmstrip(
         which = "The pictures" if missing == len(shown) else count(missing, "picture")
         notes.append(f"{which} could not be shown: {pictures.problem}.")
     if any(unseen(frame.seen) for frame in shown):
-        notes.append("What is veiled was never looked at.")
+        notes.append("Veiled parts of a picture lie outside what it looked at.")
     lines = join(f'<p class="aside">{text(note)}</p>' for note in notes)
     style = f"--shape:{width}/{height}"
     return f'<div class="strip {shape} {crowd}" style="{style}">\n{cards}\n</div>\n{lines}'
@@ -126,5 +126,7 @@ def key(story: Story) -> str:
         colours = "".join(f'<i class="heated hue{i}"></i>' for i in range(min(maps, HUES)))
         keys.append(f"<span>{colours} what it attended to</span>")
     if any(frame.score is not None for frame in story.frames):
-        keys.append('<span><i class="scored"></i> its score</span>')
+        keys.append('<span><i class="scored"></i> its score, by which it chose</span>')
+    if any(unseen(frame.seen) for frame in story.frames):
+        keys.append('<span><i class="veiled"></i> never looked at</span>')
     return f'<p class="key">{"".join(keys)}</p>\n'

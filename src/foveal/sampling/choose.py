@@ -72,31 +72,81 @@ def glance_times(
 ) -> tuple[tuple[float, ...], bool]:
     """Return ``count`` ascending times of a glance, and whether they are keyframes.
 
-    The centres of equal parts of the clip, read in one pass, or the last keyframe before each of
-    them (several may share one), where keyframes cover the clip and a pass would be long: no
-    other packet is decoded.
+    The centres of equal parts of the clip, or keyframes in their place: see :func:`key_times`.
 
     Args:
         clip: says how long it is and where its keyframes are.
         count: at least 1.
-        pass_megapixels: a clip whose frames have fewer pixels altogether (in millions) is read
-            in one pass even where keyframes cover it: that is quick, and exact.
-        max_gap: longest gap between keyframes that cover a clip, as a share of it.
+        pass_megapixels: as in :func:`key_times`.
+        max_gap: as in :func:`key_times`.
 
     >>> clip = ClipInfo(name="clip", duration_seconds=8.0, keyframe_seconds=(0.0, 2.0, 4.0, 6.0))
     >>> glance_times(clip, 2, max_gap=0.3)
     ((2.0, 6.0), True)
     """
-    duration = clip.duration_seconds
-    centres = segment_centres(duration, count)
+    centres = segment_centres(clip.duration_seconds, count)
+    return key_times(clip, centres, pass_megapixels=pass_megapixels, max_gap=max_gap)
+
+
+def key_times(
+    clip: ClipInfo, times: Sequence[float], *, pass_megapixels: float = 200.0, max_gap: float
+) -> tuple[tuple[float, ...], bool]:
+    """Return the last keyframe before each of ``times``, or ``times``; and whether keyframes.
+
+    Keyframes where they cover the clip and reading it in one pass would be long: then no other
+    packet is decoded. Several times may share a keyframe.
+
+    Args:
+        clip: says how long it is and where its keyframes are.
+        times: ascending, in seconds.
+        pass_megapixels: a clip whose frames have fewer pixels altogether (in millions) is read
+            in one pass even where keyframes cover it: that is quick, and exact.
+        max_gap: longest gap between keyframes that cover a clip, as a share of it.
+
+    >>> clip = ClipInfo(name="clip", duration_seconds=8.0, keyframe_seconds=(0.0, 2.0, 4.0, 6.0))
+    >>> key_times(clip, [0.5, 5.9], max_gap=0.3)
+    ((0.0, 4.0), True)
+    >>> key_times(clip, [0.5, 5.9], max_gap=0.1)
+    ((0.5, 5.9), False)
+    """
     keys = clip.keyframe_seconds
     pixels = (clip.num_frames or math.inf) * clip.height * clip.width
     if not keys or 0 < pixels < pass_megapixels * 1e6:
-        return centres, False
-    if np.diff([0.0, *keys, duration]).max() > max_gap * duration:
-        return centres, False
-    last = np.searchsorted(keys, centres, side="right") - 1
+        return tuple(times), False
+    if np.diff([0.0, *keys, clip.duration_seconds]).max() > max_gap * clip.duration_seconds:
+        return tuple(times), False
+    last = np.searchsorted(keys, times, side="right") - 1
     return tuple(keys[i] for i in np.maximum(last, 0)), True
+
+
+def key_bursts(
+    clip: ClipInfo, bursts: Sequence[float], *, length: int, pass_megapixels: float = 200.0
+) -> tuple[float, ...]:
+    """Return ``bursts`` that begin at keyframes where :func:`key_times` takes keyframes.
+
+    Of a long clip that keyframes cover, one for each burst, a burst begins at the last keyframe
+    before it, so that its own frames are all that is decoded. Elsewhere bursts stay as they are.
+
+    Args:
+        clip: says how long it is and where its keyframes are.
+        bursts: times in the middle of the time a frame is shown, ``length`` of each burst.
+        length: frames of a burst.
+        pass_megapixels: as in :func:`key_times`.
+
+    >>> clip = ClipInfo(name="clip", duration_seconds=8.0, fps=10.0, keyframe_seconds=(0.0, 4.0))
+    >>> [round(t, 2) for t in key_bursts(clip, [1.95, 2.05, 5.95, 6.05], length=2)]
+    [0.05, 0.15, 4.05, 4.15]
+    """
+    starts = bursts[::length]
+    keys, moved = key_times(
+        clip, starts, pass_megapixels=pass_megapixels, max_gap=1 / max(len(starts), 1)
+    )
+    if not moved:
+        return tuple(bursts)
+    half = 0.5 / (clip.fps if clip.fps > 0 else USUAL_FPS)
+    return tuple(
+        keys[i // length] + half + time - starts[i // length] for i, time in enumerate(bursts)
+    )
 
 
 def coarse_to_fine(num_segments: int) -> tuple[int, ...]:

@@ -18,9 +18,11 @@ from foveal.types import (
     Array,
     Box,
     Call,
+    ClipInfo,
     Look,
     Note,
     Plan,
+    Sound,
     Step,
     View,
 )
@@ -51,6 +53,24 @@ def look(
     return many
 
 
+NO_SOUND = "no sound that can be decoded; silence was heard instead"
+"""The warning of a file in which :func:`listen` hears nothing."""
+
+
+def listen(
+    clip: ClipInfo, time: float, view: Sound, *, role: Literal["glance", "focus"] = "glance"
+) -> Generator[Step, Any, Array]:
+    """Fetch the sound at ``time`` seconds through ``view``: float32 (samples,) in [-1, 1].
+
+    Of a clip without sound it is silence, and the user is warned.
+    """
+    if clip.has_sound:
+        heard: Array = yield from look(time, view, role=role)
+        return heard
+    yield Note(warning=NO_SOUND)
+    return np.zeros(view.num_samples, np.float32)
+
+
 def call(part: str, *inputs: Array) -> Generator[Step, Any, tuple[Array, ...]]:
     """Run ``part`` on one row; ``inputs`` and the outputs returned have no row axis."""
     outputs: tuple[Array, ...] = yield Call(
@@ -74,6 +94,7 @@ def note(
     gates: Mapping[str, bool] | None = None,
     heat: Array | None = None,
     text: str | None = None,
+    warning: str | None = None,
 ) -> Generator[Step, Any, None]:
     """Add a decision to the trace (see :class:`foveal.types.Note`).
 
@@ -88,6 +109,7 @@ def note(
         gates=None if gates is None else {name: bool(is_open) for name, is_open in gates.items()},
         heat=None if cells is None else tuple(tuple(row) for row in cells.tolist()),
         text=text,
+        warning=warning,
     )
 
 

@@ -5,7 +5,8 @@ NumPy only. Letters: T candidates, k of them kept, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +14,93 @@ from foveal.sampling.choose import top_k_in_order
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call_rows, look, note, plan
 from foveal.types import Array, Canvas, Features
+
+
+class Salient(Protocol):
+    """What the ``Config`` of every sampler by saliency holds."""
+
+    @property
+    def canvas(self) -> Canvas | Features:
+        """What the recogniser sees."""
+
+    @property
+    def preview(self) -> Features | None:
+        """Stored features that the sampler sees instead."""
+
+    @property
+    def num_candidates(self) -> int:
+        """T."""
+
+    @property
+    def num_frames(self) -> int:
+        """K."""
+
+    @property
+    def preview_size(self) -> int:
+        """Px each way of what the sampler sees of pictures."""
+
+    @property
+    def networks(self) -> str:
+        """``features`` for stored ones."""
+
+    @property
+    def feature_width(self) -> int:
+        """Of stored features that the recogniser sees, else 0."""
+
+    @property
+    def preview_width(self) -> int:
+        """Of ``preview``, else 0."""
+
+    @property
+    def width(self) -> int:
+        """Of a frame's vector between the frames."""
+
+    @property
+    def heads(self) -> int:
+        """Of the attention between frames, positive."""
+
+
+def check_salient(cfg: Salient, *, choices: Mapping[str, tuple[str, ...]]) -> None:
+    """Check of a sampler's settings what all such samplers have.
+
+    Args:
+        cfg: the settings; those of ``choices`` are fields too.
+        choices: by the name of a field, the words it may be.
+
+    Raises:
+        ValueError: a number is out of range, a choice unknown, or what is seen contradicts itself.
+    """
+    if not 1 <= cfg.num_frames <= cfg.num_candidates:
+        raise ValueError(
+            f"num_frames must be in 1..num_candidates ({cfg.num_candidates}), got {cfg.num_frames}"
+        )
+    if cfg.width % cfg.heads or cfg.width % 2:
+        raise ValueError(
+            f"width must be even and a multiple of heads ({cfg.heads}), got {cfg.width}"
+        )
+    for name, known in choices.items():
+        if getattr(cfg, name) not in known:
+            raise ValueError(f"{name} must be one of {known}, got {getattr(cfg, name)!r}")
+    _check_views(cfg)
+
+
+def _check_views(cfg: Salient) -> None:
+    stored = isinstance(cfg.canvas, Features)
+    if cfg.preview_size < 1 or min(cfg.feature_width, cfg.preview_width) < 0:
+        raise ValueError(f"preview_size must be positive, widths not negative, got {cfg}")
+    if stored != (cfg.networks == "features") or stored != (cfg.feature_width > 0):
+        raise ValueError(
+            "networks=features and feature_width go with stored features, and with nothing else"
+        )
+    if (cfg.preview is not None) != (cfg.preview_width > 0) or (cfg.preview and not stored):
+        raise ValueError("preview and preview_width go together, and with stored features only")
+    if isinstance(cfg.canvas, Canvas):
+        for side in (cfg.canvas.height, cfg.canvas.width):
+            if side % cfg.preview_size:
+                raise ValueError(
+                    f"the canvas must be a multiple of preview_size ({cfg.preview_size} px) "
+                    f"each way, got {cfg.canvas.height}x{cfg.canvas.width}"
+                )
 
 
 def minmax(scores: Array) -> Array:

@@ -21,6 +21,11 @@ def trainable() -> tuple[System, ...]:
     return tuple(row for row in index.ALL if row.status == "working" and row.kind in kinds)
 
 
+def is_trainable(name: str) -> bool:
+    """Return whether the system called ``name`` can be trained here."""
+    return any(row.name == name for row in trainable())
+
+
 def find_trainable(name: str) -> System:
     """Return the row called ``name``, which can be trained.
 

@@ -92,8 +92,8 @@ def fit(
         ValueError: a stage names what the network does not have, or needs more samples.
     """
     fabric = make_fabric(running.device, running.precision)
-    for stage in recipe.stages:
-        lengths(stage, len(data), fabric.world_size)  # before anything is written
+    # Before anything is written: what cannot be is told here.
+    num_steps = [lengths(stage, len(data), fabric.world_size)[0] for stage in recipe.stages]
     identity = _identity(recipe, seed=seed, data=data)
     folder = _open(out, identity, resume=resume, fabric=fabric)
     num_clips = len(data) + (0 if validation is None else len(validation))
@@ -125,7 +125,7 @@ def fit(
                     running=running,
                     start=start if start.stage == index else Checkpoint(stage=index),
                 )
-                loop.run(work)
+                loop.run(work, steps_after=sum(num_steps[index + 1 :]))
     return TrainResult(
         network=network.cpu().eval().requires_grad_(),
         history=tuple(Point(**point) for point in folder.history),
@@ -145,8 +145,13 @@ class _Loop:
     log: Callable[[Progress], None] | None
     tell: Callable[[str], None]
 
-    def run(self, work: StageRun) -> None:
-        """Take the steps of a stage that are left, and leave what it is to leave."""
+    def run(self, work: StageRun, *, steps_after: int) -> None:
+        """Take the steps of a stage that are left, and leave what it is to leave.
+
+        Args:
+            work: the stage.
+            steps_after: of the stages after it.
+        """
         clock = Clock()
         chief = self.folder.writes
         for step, made in work.made(self.data):
@@ -173,7 +178,7 @@ class _Loop:
                 self.logs.flush()  # before the checkpoint that relies on these lines
                 self.folder.save(work.checkpoint(done))
             if chief and self.log is not None:
-                self.log(_progress(work, point, clock))
+                self.log(_progress(work, point, clock, steps_after))
             if over:
                 name, waited = work.stage.name, work.running.patience
                 if chief:
@@ -186,11 +191,12 @@ class _Loop:
         work.leave(self.folder)
 
 
-def _progress(work: StageRun, point: Point, clock: Clock) -> Progress:
+def _progress(work: StageRun, point: Point, clock: Clock, steps_after: int) -> Progress:
     return Progress(
         stage=point.stage,
         step=point.step,
         num_steps=work.num_steps,
+        steps_after=steps_after,
         values=point.values,
         ms_per_step=clock.ms_per_step,
         data_wait=clock.data_wait,

@@ -17,6 +17,7 @@ class Progress:
         stage: its name.
         step: steps of the stage that are done.
         num_steps: of the stage.
+        steps_after: of the stages after it.
         values: what the loss returned at this step.
         ms_per_step: mean since the stage began, or went on.
         data_wait: share of that spent waiting for a batch, in [0, 1].
@@ -26,6 +27,7 @@ class Progress:
     stage: str
     step: int
     num_steps: int
+    steps_after: int = 0
     values: Mapping[str, float]
     ms_per_step: float
     data_wait: float = 0.0
@@ -33,15 +35,26 @@ class Progress:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the stage is done, at the speed so far."""
-        return (self.num_steps - self.step) * self.ms_per_step / 1000
+        """Seconds until all stages are done, at the speed of this one so far."""
+        return (self.num_steps - self.step + self.steps_after) * self.ms_per_step / 1000
+
+    @property
+    def time_left(self) -> str:
+        """The same in words; steps of later stages may take another time, so that it is about.
+
+        >>> Progress(stage="a", step=1, num_steps=3, values={}, ms_per_step=1000.0).time_left
+        '0:02 left'
+        """
+        minutes, seconds = divmod(round(self.seconds_left), 60)
+        hours, minutes = divmod(minutes, 60)
+        clock = f"{hours}:{minutes:02d}:{seconds:02d}" if hours else f"{minutes}:{seconds:02d}"
+        return f"about {clock} left in all" if self.steps_after else f"{clock} left"
 
     def __str__(self) -> str:
         values = "  ".join(f"{name} {value:.4g}" for name, value in self.values.items())
-        minutes, seconds = divmod(round(self.seconds_left), 60)
         return (
             f"{self.stage} {self.step}/{self.num_steps}  {values}  "
-            f"{self.ms_per_step:.1f} ms/step  {minutes}:{seconds:02d} left"
+            f"{self.ms_per_step:.1f} ms/step  {self.time_left}"
         )
 
 

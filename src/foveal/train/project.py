@@ -14,14 +14,14 @@ from functools import partial
 from types import ModuleType
 from typing import Any
 
-from foveal.dataset import Dataset, open_sample
+from foveal.dataset import Dataset, Kind, open_sample
 from foveal.recipe import Recipe
 from foveal.sampling.protocol import Steps
 from foveal.systems.index import System
 from foveal.tasks.trainable import find_trainable, trainable
 from foveal.train.cache import FrameCache
 from foveal.train.clips import ClipData
-from foveal.train.settings import SettingError
+from foveal.train.settings import SettingError, configure, known_names, unknown_setting
 from foveal.types import Array, Canvas, ClipInfo, FovealError, Plan
 
 PROBED = 48
@@ -108,7 +108,7 @@ def likeness(dataset: Dataset) -> Likeness | None:
 
 
 def choose(
-    dataset: Dataset,
+    kind: Kind,
     like: Likeness | None,
     *,
     system: str | None,
@@ -118,7 +118,7 @@ def choose(
     """Return what is trained: what was asked for, or what suits the clips.
 
     Args:
-        dataset: to learn from.
+        kind: of the data to learn from.
         like: what its clips are like, if any could be opened.
         system: as asked for.
         recipe: as asked for.
@@ -130,11 +130,11 @@ def choose(
     """
     if system is None:
         names = {row.name for row in trainable()}
-        suiting = _suiting(dataset, like, pretrained=pretrained)
+        suiting = _suiting(kind, like, pretrained=pretrained)
         name, why = next((name, why) for name, why in suiting if name in names)
     else:
         name, why = system, "asked for"
-    default = "features" if dataset.kind == "features" else "lite" if pretrained else "small"
+    default = "features" if kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
         why += f"; its recipe {default!r} is made for a CPU and small sets"
     choice = Choice(row=find_trainable(name), recipe_name=recipe or default, why=why)
@@ -147,11 +147,9 @@ def choose(
     return choice
 
 
-def _suiting(
-    dataset: Dataset, like: Likeness | None, *, pretrained: bool
-) -> tuple[tuple[str, str], ...]:
+def _suiting(kind: Kind, like: Likeness | None, *, pretrained: bool) -> tuple[tuple[str, str], ...]:
     """Return the names of systems that suit, the best first, and why each does."""
-    if dataset.kind == "features":
+    if kind == "features":
         return (("baselines", "stored features are classified by one layer"),)
     plain = ("baselines", "frames at equal distances, each classified alone")
     if pretrained:
@@ -161,6 +159,55 @@ def _suiting(
         return (("ocsampler", f"{length}, so it learns which frames matter"), plain)
     length = "of unknown length" if like is None else f"short, {like.seconds:.1f} s (median)"
     return (("adafocus_v2", f"clips are {length}, so it learns where in each to look"), plain)
+
+
+def check_asked(
+    kinds: Sequence[Kind],
+    *,
+    system: str | None,
+    recipe: str | None,
+    pretrained: bool,
+    settings: Mapping[str, Any],
+) -> None:
+    """Ask what can be known before data are read: that some choice takes recipe and settings.
+
+    Args:
+        kinds: what the data may turn out to be.
+        system: as asked for.
+        recipe: as asked for.
+        pretrained: whether it is to begin with published weights.
+        settings: values by name.
+
+    Raises:
+        SettingError: whatever the data are, there is no such recipe or setting, or it is refused.
+    """
+    made: dict[str, Callable[..., Recipe]] = {}
+    refused: list[SettingError] = []
+    for kind in kinds:
+        for like in (None, Likeness(seconds=LONG_SECONDS, frames=1.0)):
+            try:
+                choice = choose(kind, like, system=system, recipe=recipe, pretrained=pretrained)
+                made[f"{choice.row.name} {choice.recipe_name}"] = choice.make
+            except SettingError as error:
+                refused.append(error)
+    if not made:
+        raise refused[0]
+    known = {name: known_names(make()) for name, make in made.items()}
+    for key in settings:
+        if not any(key in names for names in known.values()):
+            raise unknown_setting(key, [name for names in known.values() for name in names.all()])
+    problems: dict[str, SettingError] = {}
+    for name, make in made.items():
+        try:
+            configure(make, num_classes=ANY_CLASSES, num_samples=MANY, settings=settings)
+        except SettingError as error:
+            problems[name] = error
+    if len(problems) == len(made):  # told as the choice puts it that knows most of what is set
+        raise problems[max(problems, key=lambda name: sum(key in known[name] for key in settings))]
+
+
+ANY_CLASSES, MANY = 2, 10**9
+"""A number of classes and of clips that no setting can be at odds with."""
 
 
 def planned_times(

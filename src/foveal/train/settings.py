@@ -7,12 +7,14 @@ a field of a field). Whatever is none of these is an error that names what is ne
 
 from __future__ import annotations
 
+import copy
 import difflib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
-from foveal.bundle import decode_config, encode_config
+from foveal.bundle import ConfigError, decode_config, encode_config
 from foveal.recipe import Recipe, Stage
 from foveal.train.running import Running
 from foveal.types import FovealError
@@ -83,47 +85,61 @@ def configure(
         base: fields of the system's ``Config`` that follow from the data.
 
     Raises:
-        SettingError: see the module's docstring.
-        ConfigError: a value is of the wrong kind or refused.
+        SettingError: see the module's docstring; or a value is of the wrong kind or refused.
     """
+    try:
+        return _configured(make, num_classes, num_samples, settings, running, base)
+    except ConfigError as error:
+        raise _of_a_wrong_kind(error, settings) from error
+
+
+def _configured(
+    make: Callable[..., Recipe],
+    num_classes: int,
+    num_samples: int,
+    settings: Mapping[str, Any],
+    running: Running,
+    base: Mapping[str, Any],
+) -> Configured:
     plain = make()
     config: Any = plain.config
-    names = {f.name for f in fields(config)}
-    run_names = {f.name for f in fields(Running)}
-    stage_names = {f.name for f in fields(StageSettings)}
+    known = known_names(plain)
     run_data, config_data = dict(encode_config(running)), dict(encode_config(config))
     config_data.update(base, num_classes=num_classes)
     every_stage: dict[str, Any] = {}
     one_stage: dict[str, Any] = {}
+    shape: dict[str, Any] = {}
     for key, value in settings.items():
         head, _, rest = key.partition(".")
         if key == "num_classes":
             raise SettingError(
-                f"num_classes={value}: the data has {num_classes}", hint="leave it out"
+                f"--set num_classes={value}: how many classes there are follows from the data",
+                hint="leave it out",
             )
-        if key in run_names:
+        if key in known.running:
             run_data[key] = value
-        elif key in stage_names:
+        elif key in known.stage:
             every_stage[key] = value
-        elif rest in stage_names:
+        elif rest in known.stage:
             one_stage[key] = value
-        elif head in names:
-            _put(config_data, key, value)
+        elif head in known.config:
+            shape[key] = value
         else:
-            stages = [f"{stage.name}.{name}" for stage in plain.stages for name in stage_names]
-            raise _unknown(key, [*run_names, *stage_names, *names, *stages])
-    cfg = decode_config(type(config), config_data, where="--set")
-    try:
-        recipe = make(cfg=cfg)
-    except ValueError as error:
-        raise SettingError(str(error), hint="set another value") from error
+            raise unknown_setting(key, known.all())
+
+    def made(shape: Mapping[str, Any]) -> Recipe:
+        data = copy.deepcopy(config_data)
+        for key, value in shape.items():
+            _put(data, key, value)
+        return make(cfg=decode_config(type(config), data, where="--set"))
+
+    recipe = _made_or_blamed(made, shape, config_data)
     # Which stages there are may follow from the settings.
     by_stage = {stage.name: dict(every_stage) for stage in recipe.stages}
     for key, value in one_stage.items():
         head, _, rest = key.partition(".")
         if head not in by_stage:
-            stages = [f"{stage}.{name}" for stage in by_stage for name in stage_names]
-            raise _unknown(key, [*run_names, *stage_names, *names, *stages])
+            raise unknown_setting(key, known_names(recipe).all())
         by_stage[head][rest] = value
     notes: list[str] = []
     stages_now = tuple(
@@ -136,20 +152,121 @@ def configure(
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """What can be set of one recipe, by what it reaches; ``stages`` are the names of its stages."""
+
+    running: tuple[str, ...]
+    stage: tuple[str, ...]
+    config: tuple[str, ...]
+    stages: tuple[str, ...]
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether a setting has a name that may be known here.
+
+        Which stages there are may follow from the settings, so that theirs go by what follows.
+        """
+        head, _, rest = key.partition(".")
+        return key in (*self.running, *self.stage) or rest in self.stage or head in self.config
+
+    def all(self) -> list[str]:
+        """Return all names, those of single stages too."""
+        single = [f"{stage}.{name}" for stage in self.stages for name in self.stage]
+        return [*self.running, *self.stage, *self.config, *single]
+
+
+def known_names(recipe: Recipe) -> Names:
+    """Return what can be set of ``recipe``."""
+    config: Any = recipe.config
+    kinds = (Running, StageSettings, type(config))
+    running, stage, own = (tuple(f.name for f in fields(kind)) for kind in kinds)
+    stages = tuple(stage.name for stage in recipe.stages)
+    return Names(running=running, stage=stage, config=own, stages=stages)
+
+
+def _made_or_blamed(
+    made: Callable[[Mapping[str, Any]], Recipe], shape: Mapping[str, Any], usual: Mapping[str, Any]
+) -> Recipe:
+    """Return what ``made`` makes of the settings in ``shape``.
+
+    Raises:
+        SettingError: it refuses them; the message names the settings without which it would not.
+        ConfigError: a value is of the wrong kind.
+    """
+    try:
+        return made(shape)
+    except (ConfigError, ValueError) as error:
+        whole = error.message if isinstance(error, ConfigError) else str(error)
+        if whole.startswith("--set."):
+            raise  # of the wrong kind: the setting is known
+        said = whole.removeprefix("--set: ").partition(", got Config(")[0]  # the value is named
+        blamed = [key for key in shape if _works(made, shape, without=key)] or list(shape)
+        if not blamed:
+            raise SettingError(said, hint="set another value") from error
+        before = [f"{key}={_typed(_get(usual, key))}" for key in blamed]
+        raise SettingError(
+            f"{_options(shape, blamed)}: {said}",
+            hint=f"set another value; the recipe has {', '.join(before)}",
+        ) from error
+
+
+def _of_a_wrong_kind(error: ConfigError, settings: Mapping[str, Any]) -> SettingError:
+    """Return ``error``, of decoding ``--set.NAME``, with the setting as the user wrote it."""
+    where, _, said = error.message.removeprefix("--set").removeprefix(".").partition(": ")
+    said = said.replace("--set.", "")
+    inside = [key for key in settings if where == key or where.startswith((f"{key}.", f"{key}["))]
+    parent = [key for key in settings if key.startswith(f"{where}.")]
+    named = max(inside, key=len, default=None)
+    if named is not None:
+        rest = where.removeprefix(named).lstrip(".")
+        said = f"{rest}: {said}" if rest else said.replace(f"{named}: ", "")
+        return SettingError(f"{_options(settings, [named])}: {said}", hint=error.hint)
+    # A union of kinds names the whole; what was set is a part of it.
+    given = _options(settings, parent or list(settings))
+    said = said.replace(f"{parent[0]}: ", "") if parent else said
+    return SettingError(f"{given}: {said}" if given else said, hint=error.hint)
+
+
+def _options(settings: Mapping[str, Any], names: Sequence[str]) -> str:
+    return " ".join(f"--set {name}={_typed(settings[name])}" for name in names)
+
+
+def _typed(value: object) -> str:
+    """Return a value as it is written on the command line."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _works(
+    made: Callable[[Mapping[str, Any]], Recipe], shape: Mapping[str, Any], *, without: str
+) -> bool:
+    try:
+        made({key: value for key, value in shape.items() if key != without})
+    except (ConfigError, ValueError):
+        return False
+    return True
+
+
+def _get(data: Mapping[str, Any], key: str) -> Any:
+    for name in key.split("."):
+        data = data[name]
+    return data
+
+
 def _put(data: dict[str, Any], key: str, value: object) -> None:
     """Set a field, or a field of a field, in JSON data."""
     *path, last = key.split(".")
     for name in path:
         inner = data.get(name)
         if not isinstance(inner, dict):
-            raise _unknown(key, list(data))
+            raise unknown_setting(key, list(data))
         data[name] = dict(inner)
         data = data[name]
     data[last] = value
 
 
-def _unknown(key: str, known: Sequence[str]) -> SettingError:
-    near = difflib.get_close_matches(key, known, n=3)
+def unknown_setting(key: str, known: Sequence[str]) -> SettingError:
+    """Return the error of a setting that is not among ``known``, with what is near."""
+    near = difflib.get_close_matches(key, sorted(set(known)), n=3)
     plain = sorted({name for name in known if "." not in name})
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(plain)}"
     return SettingError(f"no setting {key!r}", hint=hint)
@@ -157,7 +274,7 @@ def _unknown(key: str, known: Sequence[str]) -> SettingError:
 
 def _changed(stage: Stage, data: Mapping[str, Any], num_samples: int, notes: list[str]) -> Stage:
     """Return ``stage`` with what is set; what else changes with it is written to ``notes``."""
-    asked = decode_config(StageSettings, dict(data), where=f"--set {stage.name}")
+    asked = decode_config(StageSettings, dict(data), where="--set")
     given = {name: value for name, value in asdict(asked).items() if value is not None}
     if "steps" in given and "epochs" in given:
         raise SettingError(f"stage {stage.name!r}: steps and epochs are both set", hint="set one")

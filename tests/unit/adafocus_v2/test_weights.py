@@ -93,6 +93,10 @@ def test_what_does_not_fit_is_named():
     state["module.local_CNN_fc.1.bias"] = torch.zeros(7)
     with pytest.raises(WeightsError, match=r"focus_head\.1\.bias is \(7,\) where \(5,\)"):
         convert(state, FRAME)
+    state = dict(whole)
+    state["module.classifier.classifiers.20.1.bias"] = torch.zeros(5)
+    with pytest.raises(WeightsError, match=r"classifier\.bias: layers 0, .* 20 of shapes"):
+        convert(state, FRAME)
     with pytest.raises(WeightsError, match="which no AdaFocusV2 model has"):
         convert({"backbone.conv1.weight": torch.zeros(1)}, FRAME)
     with pytest.raises(WeightsError, match="is unknown"):

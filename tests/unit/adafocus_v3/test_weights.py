@@ -69,6 +69,9 @@ def test_what_does_not_fit_is_named():
     state["module.aux_fc.bias"] = torch.zeros(7)
     with pytest.raises(WeightsError, match=r"map_head\.bias is \(7,\) where \(5,\)"):
         convert(state, CFG)
+    whole = official_state()
+    with pytest.raises(WeightsError, match=r"classifier\.bias: layers 0, .* of shapes"):
+        convert({**whole, "module.classifier.local_classifiers.3.1.bias": torch.zeros(9)}, CFG)
     with pytest.raises(WeightsError, match="which no Uni-AdaFocus model has"):
         convert({"backbone.conv1.weight": torch.zeros(1)}, CFG)
     with pytest.raises(WeightsError, match="no published weights for place='cube'"):

@@ -117,6 +117,23 @@ def test_the_picture_has_a_mark_a_point_inside_its_borders(one: Path, other: Pat
     assert len([p for p in root.iter(f"{SVG}path") if p.get("class") == "front"]) == 1
 
 
+def test_no_two_families_look_alike() -> None:
+    """By the mark alone: in the legend it covers most of the line."""
+    families = ("policy", "exits", "static", "uniform", "random", "dense")
+    marks = tuple(
+        Mark(name=family, family=family, accuracy=0.5, gmacs=1.0 + i)
+        for i, family in enumerate(families)
+    )
+    curve = Curve(label="one", measured_on="test", num_clips=9, machine="cpu", marks=marks)
+    root = ElementTree.fromstring(svg_of([curve]))
+    shapes = {
+        ((mark.get("d") or "").split("m", 1)[1], mark.get("fill"))
+        for mark in root.iter(f"{SVG}path")
+        if mark.get("class") == "mark"
+    }
+    assert len(shapes) == len(families)
+
+
 def test_dearer_is_further_right_and_better_is_higher(one: Path) -> None:
     root = ElementTree.fromstring(svg_of(read_curves([one])))
     places = {}

@@ -31,6 +31,7 @@ def prediction(
     warnings: tuple[str, ...] = (),
     macs: int = 6_212_000_000,
     closely: tuple[float, ...] = (),
+    answer: Answer | None = None,
 ) -> Prediction:
     look = {"role": "glance", "view": "canvas", "size": [8, 8], "asked": [1.0], "seconds": [1.0]}
     events = [Event("look", look)]
@@ -46,6 +47,6 @@ def prediction(
         clip=ClipInfo(
             name=path, duration_seconds=60, num_frames=num_frames, fps=25, height=360, width=640
         ),
-        answer=Answer(segments=ActionSegments((), (), (), ())),
+        answer=answer or Answer(segments=ActionSegments((), (), (), ())),
         warnings=warnings,
     )

@@ -3,7 +3,9 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -15,6 +17,7 @@ from foveal.cli.many import many
 from foveal.cli.names import Names
 from foveal.cli.show import Checked, name_of, one, stretches
 from foveal.records import Failure, Label
+from foveal.types import Answer
 from tests.unit.cli.made import known, prediction, unknown
 
 HOSTILE = "clips/a[red]b\n\x1b[2J\u202e\udcff.mp4"
@@ -164,7 +167,7 @@ def test_the_check_tells_agreement_and_savings(capsys: pytest.CaptureFixture[str
     out = capsys.readouterr().out
     assert "16 frames for 8.00 GMACs and 652 ms" in out
     assert "75.0 % fewer MACs and 0.0 % less time" in out
-    assert "Both agree on 95.2 % of the frames it is sure of." in out
+    assert "Both agree on 95.2 % of the frames that the dense run is sure of (from 30 %)." in out
 
 
 def test_the_check_of_many_files_is_their_mean(capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,4 +183,17 @@ def test_the_check_of_many_files_is_their_mean(capsys: pytest.CaptureFixture[str
 def test_a_check_without_a_sure_frame_says_so() -> None:
     totals = Checked()
     totals.add(checked(agreement=None))
-    assert "sure of no frame" in totals.sentence()
+    assert "The dense run is sure of no frame (from 30 %)" in totals.sentence()
+
+
+def test_the_check_of_a_clip_speaks_of_the_clip(capsys: pytest.CaptureFixture[str]) -> None:
+    """A classifier answers once for all frames; the dense run names each of them."""
+    clip = prediction(known(0, 60, "jump", 0.9), answer=Answer(probs=np.array([0.1, 0.9])))
+    result = replace(checked(agreement=0.5), prediction=clip)
+    assert one(result) == 0
+    out = capsys.readouterr().out
+    assert "looks at 16 frames, each on its own, for 8.00 GMACs" in out
+    assert (
+        "Of the frames that the dense run is sure of (from 30 %), 50.0 % show the class that this "
+        "run gives the clip." in out
+    )

@@ -115,6 +115,21 @@ def test_a_fold_teacher_learns_from_the_videos_of_the_other_folds_alone():
     assert all(p.grad is not None for p in second.parameters())
 
 
+def test_a_step_may_teach_some_clips_of_every_video():
+    net, given = network(CFG), batch([0, 1, 2])
+    seen = []
+    net.teacher.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    every = recipe.teacher_loss(net, given, context())["loss"]
+    assert torch.equal(recipe.teacher_loss(net, given, context(), taught=3)["loss"], every)
+    recipe.teacher_loss(net, given, context(), taught=2)
+    clips = net.clips(given["frames"])
+    for video, some in enumerate(seen[-1].reshape(3, 2, *clips.shape[2:])):
+        places = [i for i in range(3) if any(torch.equal(clips[video, i], one) for one in some)]
+        assert len(places) == 2
+    recipe.folds_loss(net, given, context(), taught=1)["loss"].backward()
+    assert all(p.grad is not None for p in net.fold_teachers.parameters())
+
+
 def test_a_clip_is_judged_by_the_teacher_that_never_saw_its_video():
     net = network(CFG)
     for i, teacher in enumerate(net.fold_teachers):

@@ -40,7 +40,7 @@ def test_what_is_no_video_is_passed_over_and_counted(put: Put) -> None:
     data = read_dataset(root)
     assert len(data) == 6
     assert any("1 .txt" in note and "1 .jpg" in note for note in data.notes)
-    assert any("1 videos lie outside" in note for note in data.notes)
+    assert any("1 video lies outside" in note for note in data.notes)
 
 
 def test_split_folders_are_kept(put: Put) -> None:
@@ -201,3 +201,56 @@ def test_groups_in_names_that_given_splits_part_are_said(put: Put) -> None:
     files = [f"{s}/{c}/p{i}_{c}.mp4" for s in ("train", "val", "test") for c in "ab" for i in "123"]
     data = read_dataset(put(*files))
     assert any("3 of 3 groups stand in more than one of the given" in n for n in data.notes)
+
+
+# --- a list beside the folders ------------------------------------------------------------------
+
+
+def test_a_list_beside_class_folders_is_said_to_be_what_is_read(put: Put) -> None:
+    root = put(*numbered("jump", 6), *numbered("run", 6))
+    rows = [f"jump/jump{i}.mp4,{'up' if i % 2 else 'down'},0,0.1" for i in range(6)]
+    (root / "marks.csv").write_text("\n".join(["path,label,start,end", *rows]))
+    data = read_dataset(root)
+    assert data.class_names == ("down", "up")
+    assert data.notes[0] == (
+        "marks.csv says which clips there are and what they show, 6 of its 6 clips cut by start "
+        "and end; the folders beside it (jump, run) are not taken as classes (6 of their 12 clips "
+        "are in the list), which --format folder would do"
+    )
+    folders = read_dataset(root, format="folder")
+    assert folders.class_names == ("jump", "run")
+    assert not any("marks.csv" in note for note in folders.notes)
+
+
+def test_a_list_alone_or_named_has_no_such_note(put: Put) -> None:
+    root = put(*(f"{i}.mp4" for i in range(6)))
+    rows = [f"{i}.mp4,{'up' if i % 2 else 'down'}" for i in range(6)]
+    (root / "marks.csv").write_text("\n".join(["path,label", *rows]))
+    assert not any("beside" in note for note in read_dataset(root).notes)
+    put(*numbered("jump", 6))
+    assert any("beside" in note for note in read_dataset(root).notes)
+    assert not any("beside" in note for note in read_dataset(root / "marks.csv").notes)
+
+
+def test_mistakes_in_such_a_list_say_how_the_folders_are_taken(put: Put) -> None:
+    root = put(*numbered("jump", 6), *numbered("run", 6))
+    (root / "marks.csv").write_text("path,label\ngone.mp4,jump\n")
+    with pytest.raises(DataError) as caught:
+        read_dataset(root)
+    assert "no file gone.mp4" in caught.value.message
+    assert "take the folders beside it as classes with --format folder" in caught.value.hint
+    (root / "marks.csv").write_text("path,label\njump/jump1.mp4,jump\n")
+    with pytest.raises(DataError, match="only one class") as caught:
+        read_dataset(root)
+    assert "--format folder" in caught.value.hint
+    assert len(read_dataset(root, format="folder")) == 12
+
+
+def test_frame_folders_beside_a_list_count_too(tmp_path: Path) -> None:
+    from foveal.dataset.beside import folders_beside
+
+    picture = tmp_path / "jump" / "clip1" / "0001.jpg"
+    picture.parent.mkdir(parents=True)
+    picture.write_bytes(b"x")
+    assert folders_beside(tmp_path / "marks.csv", tmp_path) == {"jump": 1}
+    assert folders_beside(tmp_path, tmp_path) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -11,10 +12,10 @@ import pytest
 from foveal.engine.executor import Executor, Job, Outcome, ProtocolError
 from foveal.records import Failure
 from foveal.sampling.confidence import ExitRule
-from foveal.sampling.protocol import answer, look, note, plan
+from foveal.sampling.protocol import NO_SOUND, answer, listen, look, note, plan
 from foveal.types import Answer, Canvas, FovealError, Look, Plan
 from tests.unit.engine import fake_protocols
-from tests.unit.engine.fake_protocols import ALL, CONTEXT, FULL, fake_parts
+from tests.unit.engine.fake_protocols import ALL, CONTEXT, FULL, WINDOW, fake_parts
 from tests.unit.engine.fakes import FakeRunner, FakeSource
 
 EXIT = ExitRule(thresholds=(0.6,) * 4)
@@ -294,3 +295,28 @@ def test_a_protocol_that_cannot_start_is_a_record_too():
 def test_probabilities_that_are_no_numbers_are_refused():
     with pytest.raises(ValueError, match="probs must be finite"):
         Answer(probs=np.array([0.5, np.nan]))
+
+
+def test_a_warning_of_a_protocol_is_the_records_and_not_the_traces():
+    """Once, however often it is given; what it stands beside in a note stays in the trace."""
+
+    def worried(context, clip):
+        yield from plan([0.0, 1.0])
+        for time in (0.0, 1.0):
+            heard = yield from listen(clip, time, WINDOW)
+            yield from note(time=time, warning="odd", gates={"sound": bool(heard.any())})
+        yield from answer(np.array([0.2, 0.8]))
+
+    class Deaf(FakeSource):
+        @property
+        def info(self):
+            return replace(super().info, has_sound=False)
+
+    deaf, hearing = Deaf(0), FakeSource(1)
+    executor = Executor(FakeRunner({}))
+    a, b = sorted(executor.run(jobs(worried, sources=[deaf, hearing])), key=lambda o: o.index)
+    assert a.warnings == (NO_SOUND, "odd")
+    assert b.warnings == ("odd",)
+    notes = [event.detail for event in a.trace.events if event.kind == "note"]
+    assert notes == [{"time": t, "gates": {"sound": False}} for t in (0.0, 1.0)]
+    assert [e.kind for e in b.trace.events] == ["plan", "look", "note", "look", "note", "answer"]

@@ -109,6 +109,14 @@ def test_an_ocsampler_shows_scores_and_what_they_chose():
     assert len(got.find("figure", "shot chosen")) == len(chosen)
     assert len(got.find("div", "score")) == 10
     assert got.find("path", "tick kept")[0].attributes["d"].count("M") == len(chosen)
+    assert "its score, by which it chose" in got.find("p", "key")[0].text
+    said = " ".join(t.text for t in got.find("p", "aside"))
+    assert "Its score: how much each picture promised; those it chose by that are orange." in said
+    as_tagger = read_page([replace(made, model="tagger")])
+    said = " ".join(t.text for t in as_tagger.find("p", "aside"))
+    assert "Its score: how far each picture is from the one before; " in said
+    seen = read_page([prediction([looks([1.0])])])
+    assert "Its score" not in " ".join(t.text for t in seen.find("p", "aside"))
 
 
 def test_an_adafocus_shows_a_box_on_every_frame_and_where_it_stopped():
@@ -156,6 +164,14 @@ def test_boxes_stand_at_the_right_place_for_both_kinds_of_canvas():
     veils = [t.attributes for t in read_page([prediction(events)]).find("rect", "veil")]
     width = sum(float(veil["width"].rstrip("%")) for veil in veils)
     assert width == pytest.approx(100 * 210 / 480, abs=0.05)
+
+
+def test_what_is_veiled_is_in_the_legend_where_there_is_any():
+    whole = read_page([prediction([looks([2.0])])])
+    middle = read_page([prediction([looks([2.0], size=(270, 270), short_side=270)])])
+    assert "never looked at" not in whole.find("p", "key")[0].text
+    assert "never looked at" in middle.find("p", "key")[0].text
+    assert len(middle.find("i", "veiled")) == 1
 
 
 def test_boxes_of_one_frame_are_numbered():

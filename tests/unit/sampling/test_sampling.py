@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from foveal.sampling.choose import (
+    key_bursts,
+    key_times,
     segment_bursts,
     segment_centres,
     tag_stretches,
@@ -78,3 +80,45 @@ def test_heat_is_noted_row_by_row_with_four_decimals():
     for cell in (-0.1, float("nan")):
         with pytest.raises(ValueError, match="finite and not negative"):
             Note(heat=((cell,),))
+
+
+def long_clip(**told) -> ClipInfo:
+    """Return a minute of 4 frames a second, 1,000 px each, with a keyframe every five seconds."""
+    known = {
+        "name": "clip",
+        "duration_seconds": 60.0,
+        "num_frames": 240,
+        "fps": 4.0,
+        "height": 20,
+        "width": 50,
+        "keyframe_seconds": tuple(5.0 * i for i in range(12)),
+    }
+    return ClipInfo(**{**known, **told})
+
+
+def test_keyframes_stand_for_times_of_a_long_clip_alone():
+    times = (0.1, 7.6, 54.9, 59.9)
+    keys = ((0.0, 5.0, 50.0, 55.0), True)
+    assert key_times(long_clip(), times, pass_megapixels=0.2, max_gap=0.1) == keys
+    assert key_times(long_clip(), times, pass_megapixels=0.3, max_gap=0.1) == (times, False)
+    assert key_times(long_clip(), times, pass_megapixels=0.2, max_gap=0.05) == (times, False)
+    unknown = long_clip(keyframe_seconds=None)
+    assert key_times(unknown, times, pass_megapixels=0.0, max_gap=1.0) == (times, False)
+    late = long_clip(keyframe_seconds=(3.0, 8.0, *range(10, 60, 5)))
+    assert key_times(late, times, pass_megapixels=0.2, max_gap=0.1)[0][0] == 3.0
+
+
+def test_bursts_of_a_long_clip_begin_at_keyframes_and_stay_in_succession():
+    clip = long_clip()
+    bursts = segment_bursts(clip, num_segments=6, length=3)
+    moved = key_bursts(clip, bursts, length=3, pass_megapixels=0.2)
+    frames = [round(t * clip.fps - 0.5) for t in moved]
+    begins = frames[::3]
+    assert frames == [begin + j for begin in begins for j in range(3)]
+    assert all(begin % 20 == 0 for begin in begins)  # keyframes: every 5 s at 4 frames a second
+    assert len(set(begins)) == 6
+    asked = [round(t * clip.fps - 0.5) for t in bursts[::3]]
+    assert all(0 <= was - begin < 20 for was, begin in zip(asked, begins, strict=True))
+    assert key_bursts(clip, bursts, length=3, pass_megapixels=1.0) == bursts
+    crowded = segment_bursts(clip, num_segments=13, length=3)  # more than there are keyframes
+    assert key_bursts(clip, crowded, length=3, pass_megapixels=0.0) == crowded

@@ -138,6 +138,12 @@ def test_it_goes_on_where_it_stopped_and_not_before(tmp_path: Path) -> None:
     assert steps == [("head", 5), ("head", 6)]
 
 
+def test_the_time_left_counts_the_stages_to_come(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    train(tmp_path, log=lambda p: seen.append((p.steps_after, p.num_steps - p.step)))
+    assert [after + left for after, left in seen] == list(range(sum(STEPS) - 1, -1, -1))
+
+
 def test_a_finished_run_is_read_and_not_trained_again(tmp_path: Path) -> None:
     first = train(tmp_path)
     again = train(tmp_path, resume=True, log=stop_after(1))

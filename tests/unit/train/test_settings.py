@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from foveal.bundle import ConfigError
+from foveal.dataset import Kind
 from foveal.recipe import Optimizer, Recipe
 from foveal.systems.baselines import recipe as baselines
 from foveal.train import Configured, Running, SettingError, configure
+from foveal.train.project import check_asked
 
 
 def configured(
@@ -163,18 +164,20 @@ def test_what_a_recipe_cannot_do_is_one_line() -> None:
         ({"clasifier.lr": 1}, "did you mean classifier.lr"),
         ({"classifier.lrr": 1}, "did you mean classifier.lr"),
         ({"classifier": 1}, "did you mean classifier."),
-        ({"canvas.heigth": 1}, "canvas.heigth: unknown key; did you mean 'height'"),
+        ({"classifier.lr": True}, "--set classifier.lr=true: expected a finite number, got True"),
+        ({"workers": 2, "canvas.width": "x"}, "--set canvas.width=x: expected"),
+        ({"canvas.heigth": 1}, "canvas.heigth=1: unknown key; did you mean 'height'"),
         ({"dropout.x": 1}, "no setting 'dropout.x'"),
         ({"qqq": 1}, "no setting 'qqq'; there are accumulate, .*batch_size"),
-        ({"num_classes": 4}, "num_classes=4: the data has 5; leave it out"),
+        ({"num_classes": 4}, "--set num_classes=4: .* follows from the data; leave it out"),
         ({"steps": 1, "epochs": 1}, "stage 'classifier': steps and epochs are both set"),
-        ({"batch_size": "many"}, "--set classifier.batch_size: expected .* got 'many'"),
+        ({"batch_size": "many"}, "--set batch_size=many: expected .* got 'many'"),
         ({"batch_size": 1.5}, "expected .* got 1.5"),
         ({"batch_size": 0}, "stage 'classifier': batch_size must be at least 1, got 0"),
         ({"batch_size": -4}, "batch_size must be at least 1, got -4"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
         ({"epochs": -2}, "epochs must be at least 1, got -2"),
-        ({"lr": "fast"}, "--set classifier.lr: expected"),
+        ({"lr": "fast"}, "--set lr=fast: expected"),
         ({"lr": -1}, "lr must be positive, got -1"),
         ({"momentum": 2}, "momentum must be"),
         ({"weight_decay": -0.1}, "weight_decay must be"),
@@ -182,16 +185,79 @@ def test_what_a_recipe_cannot_do_is_one_line() -> None:
         ({"warmup_steps": -1}, "warmup_steps must be at least 0, got -1"),
         ({"accumulate": 0}, "accumulate must be in 1..8 .*, got 0"),
         ({"ema_decay": 1}, "ema_decay must be in"),
-        ({"schedule": "step"}, "--set classifier.schedule: .*'cosine'"),
-        ({"precision": "8"}, "--set.precision: .*'bf16-mixed'"),
+        ({"schedule": "step"}, "--set schedule=step: .*'cosine'"),
+        ({"precision": "8"}, "--set precision=8: .*'bf16-mixed'"),
         ({"workers": -1}, "workers must be at least 0, got -1"),
         ({"max_bad_share": 2}, r"max_bad_share must be in \[0, 1\]"),
-        ({"keep": "first"}, "--set.keep: .*'best'"),
+        ({"keep": "first"}, "--set keep=first: .*'best'"),
         ({"num_frames": 0}, "at least one frame"),
-        ({"canvas": 3}, "--set.canvas: "),
+        ({"canvas": 3}, "--set canvas=3: "),
     ],
 )
 def test_a_slip_is_one_line_that_says_what_is_near(settings: dict[str, Any], message: str) -> None:
-    with pytest.raises((SettingError, ConfigError), match=message) as caught:
+    with pytest.raises(SettingError, match=message) as caught:
         configured(settings)
     assert "\n" not in str(caught.value)
+
+
+def test_the_settings_to_blame_are_named_and_what_the_recipe_has() -> None:
+    with pytest.raises(SettingError) as caught:
+        configured({"num_frames": 4, "canvas.height": 48, "lr": 0.1}, make=baselines.small)
+    assert str(caught.value) == (
+        "--set canvas.height=48: pictures of 96 x 48 px cannot be cut at random, only square ones "
+        "can; set another value; the recipe has canvas.height=96"
+    )
+    with pytest.raises(SettingError, match=r"^--set canvas.height=48 --set num_frames=0: "):
+        configured({"canvas.height": 48, "num_frames": 0}, make=baselines.small)
+
+
+def test_a_refusal_does_not_repeat_the_whole_configuration() -> None:
+    def refusing(*, cfg: Any = None) -> Recipe:
+        if cfg is not None and cfg.num_frames == 3:
+            raise ValueError(f"three is too few, got {cfg}")
+        return baselines.tiny(cfg=cfg)
+
+    with pytest.raises(SettingError) as caught:
+        configured({"num_frames": 3}, make=refusing)
+    assert str(caught.value) == (
+        "--set num_frames=3: three is too few; set another value; the recipe has num_frames=4"
+    )
+
+
+# --- before the data are read -------------------------------------------------------------------
+
+
+def asked(kinds: Sequence[Kind] = ("video", "features"), **options: Any) -> None:
+    usual: dict[str, Any] = {"system": None, "recipe": None, "pretrained": False, "settings": {}}
+    check_asked(kinds, **{**usual, **options})
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"recipe": "xyz"}, "has no recipe 'xyz'"),
+        ({"system": "baselines", "recipe": "tinz"}, "no recipe 'tinz'; did you mean 'tiny'"),
+        ({"settings": {"bach_size": 3}}, "no setting 'bach_size'; did you mean batch_size"),
+        ({"settings": {"lr": "fast"}}, "--set lr=fast: expected"),
+        ({"settings": {"num_frames": 0}}, "--set num_frames=0: "),
+        ({"system": "baselines", "settings": {"focus_size": 3}}, "no setting 'focus_size'"),
+        ({"kinds": ("features",), "settings": {"focus_size": 9}}, "no setting 'focus_size'"),
+    ],
+)
+def test_what_no_choice_can_have_is_told(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(SettingError, match=message):
+        asked(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"settings": {"feature_width": 24}},  # only stored features have it
+        {"recipe": "features"},
+        {"system": "baselines", "recipe": "tiny", "settings": {"lr": 0.1, "num_frames": 3}},
+        {"pretrained": True},
+    ],
+)
+def test_what_some_choice_can_have_is_left_to_the_data(options: dict[str, Any]) -> None:
+    asked(**options)

@@ -183,9 +183,14 @@ def test_arrays_that_do_not_fit_are_refused(arrays: dict[str, np.ndarray]) -> No
         ArrayData(arrays)
 
 
-def at(step: int) -> Progress:
+def at(step: int, *, steps_after: int = 0) -> Progress:
     return Progress(
-        stage="head", step=step, num_steps=1000, values={"loss": 1.23456}, ms_per_step=100.0
+        stage="head",
+        step=step,
+        num_steps=1000,
+        steps_after=steps_after,
+        values={"loss": 1.23456},
+        ms_per_step=100.0,
     )
 
 
@@ -196,6 +201,9 @@ class Terminal(io.StringIO):
 
 def test_progress_is_one_line() -> None:
     assert str(at(100)) == "head 100/1000  loss 1.235  100.0 ms/step  1:30 left"
+    assert str(at(100, steps_after=300)).endswith("ms/step  about 2:00 left in all")
+    assert str(at(100, steps_after=71_100)).endswith("about 2:00:00 left in all")
+    assert at(1000, steps_after=300).seconds_left == 30.0
     pipe, terminal = io.StringIO(), Terminal()
     for stream in (pipe, terminal):
         log = terminal_line(stream)

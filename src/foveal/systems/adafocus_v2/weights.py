@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from foveal.backbones.official import encoder_name
-from foveal.backbones.weight_file import WeightsError, whole_state
+from foveal.backbones.weight_file import WeightsError, stacked, whole_state
 from foveal.systems.adafocus_v2.model import make_network
 from foveal.systems.adafocus_v2.protocol import Config
 
@@ -70,8 +70,7 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
             converted[our_name(plain, cfg)] = tensor
     for kind, tensors in heads.items():
         if tensors:
-            ordered = [tensors[index] for index in sorted(tensors)]
-            converted[f"classifier.{kind}"] = torch.stack(ordered)
+            converted[f"classifier.{kind}"] = stacked(tensors, name=f"classifier.{kind}")
     with torch.device("meta"):
         wanted = make_network(cfg).state_dict()
     return whole_state(

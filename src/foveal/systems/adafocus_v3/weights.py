@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from foveal.backbones.official import encoder_name
-from foveal.backbones.weight_file import WeightsError, whole_state
+from foveal.backbones.weight_file import WeightsError, stacked, whole_state
 from foveal.systems.adafocus_v3.model import make_network
 from foveal.systems.adafocus_v3.protocol import Config
 
@@ -66,7 +66,7 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
             flat = own.startswith("time_policy.") and tensor.ndim == 4
             converted[own] = tensor.squeeze(3) if flat else tensor
     for own, tensors in heads.items():
-        converted[own] = torch.stack([tensors[index] for index in sorted(tensors)])
+        converted[own] = stacked(tensors, name=own)
     with torch.device("meta"):
         wanted = make_network(cfg).state_dict()
     return whole_state(

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
-from foveal.sampling.choose import USUAL_FPS, top_k_in_order
+from foveal.sampling.choose import USUAL_FPS, key_bursts, top_k_in_order
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint, ladder
 from foveal.sampling.protocol import Steps, answer, call_rows, look, note, plan
@@ -62,6 +62,8 @@ class Config:
         dropout: before the teacher's last layer, while training.
         num_folds: teachers that each leave a part of the training videos out; 0: the student is
             taught by the teacher itself.
+        pass_megapixels: of longer clips the scanned clips begin at keyframes; see
+            :func:`foveal.sampling.choose.key_times`.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -81,6 +83,7 @@ class Config:
     networks: Networks = "paper"
     dropout: float = 0.5
     num_folds: int = 2
+    pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
         if min(self.num_classes, self.num_clips, self.clip_frames, self.student_step) < 1:
@@ -94,6 +97,8 @@ class Config:
         for name in ("theta", "rho"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+        if not self.pass_megapixels >= 0:
+            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         choices = {"mode": Mode, "networks": Networks}
@@ -275,7 +280,8 @@ def clip_times(cfg: Config, clip: ClipInfo) -> tuple[tuple[float, ...], ...]:
     """Return the times of N clips of L frames in succession, each in the middle of its part.
 
     Clips overlap where there are fewer than N times L frames, and the last frame is repeated
-    where there are fewer than L.
+    where there are fewer than L. Of a long video that keyframes cover, each begins at the last
+    keyframe before.
 
     >>> info = ClipInfo(name="clip", duration_seconds=2.0, num_frames=20, fps=10.0)
     >>> cfg = Config(canvas=Canvas(height=8, width=8), num_classes=2, num_clips=2, clip_frames=3,
@@ -293,13 +299,13 @@ def clip_times(cfg: Config, clip: ClipInfo) -> tuple[tuple[float, ...], ...]:
     starts = [
         min(max(int((i + 0.5) * width - 0.5 * length), 0), last) for i in range(cfg.num_clips)
     ]
-    return tuple(
-        tuple(
-            min((min(start + j, frames - 1) + 0.5) / fps, clip.duration_seconds)
-            for j in range(length)
-        )
+    planned = [
+        min((min(start + j, frames - 1) + 0.5) / fps, clip.duration_seconds)
         for start in starts
-    )
+        for j in range(length)
+    ]
+    times = key_bursts(clip, planned, length=length, pass_megapixels=cfg.pass_megapixels)
+    return tuple(times[i : i + length] for i in range(0, len(times), length))
 
 
 def by_clip(frames: Array, num_clips: int) -> Array:

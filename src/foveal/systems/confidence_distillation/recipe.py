@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, TypeAlias, cast, get_args
 
@@ -196,10 +196,21 @@ def teacher_loss(
     *,
     noise: Noise = "none",
     noise_weight: float = 0.5,
+    taught: int | None = None,
 ) -> Mapping[str, Tensor]:
-    """Stage 1: the teacher alone on all clips, each with the label of its video."""
+    """Stage 1: the teacher alone on all clips, each with the label of its video.
+
+    Args:
+        network: see :class:`Network`.
+        batch: see the top of this file.
+        context: draws noise and clips.
+        noise: see :data:`Noise`.
+        noise_weight: of what is said of noise.
+        taught: clips of each video, drawn at every step; ``None``: all.
+    """
     net = cast(Network, network)
-    clips, label = _rows(net, batch)
+    picked = _drawn(net, batch, context, taught)
+    clips, label = (rows[picked] for rows in _rows(net, batch))
     loss = clip_loss(net.teacher, clips, label, context.generator, noise=noise, weight=noise_weight)
     return {"loss": loss}
 
@@ -211,14 +222,15 @@ def folds_loss(
     *,
     noise: Noise = "none",
     noise_weight: float = 0.5,
+    taught: int | None = None,
 ) -> Mapping[str, Tensor]:
     """Stage 2: a teacher for each fold, which learns from the videos of the others.
 
-    All clips of a video are in one fold.
+    All clips of a video are in one fold. Arguments are those of :func:`teacher_loss`.
     """
     net = cast(Network, network)
-    clips, label = _rows(net, batch)
-    fold = _folds(net, batch)
+    picked = _drawn(net, batch, context, taught)
+    clips, label, fold = (rows[picked] for rows in (*_rows(net, batch), _folds(net, batch)))
     losses = [
         clip_loss(
             cast(Teacher, teacher),
@@ -299,6 +311,16 @@ def _rows(net: Network, batch: Batch) -> tuple[Tensor, Tensor]:
     return net.clips(batch["frames"]).flatten(0, 1), label
 
 
+def _drawn(net: Network, batch: Batch, context: StepContext, taught: int | None) -> Tensor:
+    """Return which rows are taught, int64 ascending: ``taught`` of each video's, or all."""
+    videos, clips = batch["label"].shape[0], net.cfg.num_clips
+    if taught is None:
+        return torch.arange(videos * clips, device=batch["label"].device)
+    order = torch.rand(videos, clips, generator=context.generator).argsort(dim=1)
+    drawn = order[:, :taught].sort(dim=1).values + torch.arange(videos)[:, None] * clips
+    return drawn.flatten().to(batch["label"].device)
+
+
 def _folds(net: Network, batch: Batch) -> Tensor:
     """Return the fold int64 (M,) that each clip is in."""
     return (batch["number"] % net.cfg.num_folds).repeat_interleave(net.cfg.num_clips)
@@ -352,9 +374,7 @@ def paper(
     cfg = protocol.paper() if cfg is None else cfg
     teach = Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-3)
     study = Optimizer(kind="sgd", lr=0.01, momentum=0.9)
-    stages = _stages(
-        cfg, teach, study, options=options, noise=noise, batch_size=16, teacher=50, student=50
-    )
+    stages = _stages(cfg, teach, study, options=options, noise=noise, batch_size=16, epochs=50)
     margin = cfg.canvas.short_side or cfg.canvas.height
     large = Canvas(height=margin, width=margin, short_side=margin)
     return _recipe("paper", cfg, stages, large, MultiScaleCrop(size=cfg.canvas.width))
@@ -365,9 +385,13 @@ def small(
     cfg: Config | None = None,
     options: Distillation = PLAIN,
     noise: Noise = "none",
-    epochs: int = 20,
+    steps: int = 400,
 ) -> Recipe:
-    """Return a run for real clips of 8 x 4 frames at 64 px: minutes on two CPU cores."""
+    """Return a run for real clips of 8 x 4 frames at 64 px: minutes on two CPU cores.
+
+    Teachers see four clips of sixteen videos at a step: clips of one video look alike, and more
+    videos teach more than more clips. Without a warm-up they hardly learn at all.
+    """
     cfg = protocol.small() if cfg is None else cfg
     teach = Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01)
     stages = _stages(
@@ -376,9 +400,11 @@ def small(
         teach,
         options=options,
         noise=noise,
-        batch_size=8,
-        teacher=epochs,
-        student=epochs,
+        batch_size=16,
+        taught=min(4, cfg.num_clips),
+    )
+    stages = tuple(
+        replace(stage, epochs=None, steps=steps, warmup_steps=steps // 10) for stage in stages
     )
     large, augment = gentle(cfg.canvas)
     return _recipe("small", cfg, stages, large, augment)
@@ -394,9 +420,7 @@ def tiny(
     """Return the scaled-down recipe: 12 clips of 4 frames of 16 px, a few minutes on one core."""
     cfg = protocol.tiny() if cfg is None else cfg
     adam = Optimizer(kind="adam", lr=2e-3)
-    stages = _stages(
-        cfg, adam, adam, options=options, noise=noise, batch_size=16, teacher=epochs, student=epochs
-    )
+    stages = _stages(cfg, adam, adam, options=options, noise=noise, batch_size=16, epochs=epochs)
     return _recipe("tiny", cfg, stages, cfg.canvas, None)
 
 
@@ -408,10 +432,10 @@ def _stages(
     options: Distillation,
     noise: Noise,
     batch_size: int,
-    teacher: int,
-    student: int,
+    epochs: int = 1,
+    taught: int | None = None,
 ) -> tuple[Stage, ...]:
-    """Return the stages, ``teacher`` and ``student`` epochs long."""
+    """Return the stages, each as many epochs long; ``taught`` as in :func:`teacher_loss`."""
     if noise not in get_args(Noise):
         raise ValueError(f"noise must be one of {get_args(Noise)}, got {noise!r}")
     if options.target == "mc" and not cfg.dropout:
@@ -419,13 +443,13 @@ def _stages(
     drops = (0.5, 0.8) if teach.kind == "sgd" else ()
     first = Stage(
         name="teacher",
-        loss=partial(teacher_loss, noise=noise),
+        loss=partial(teacher_loss, noise=noise, taught=taught),
         trains=(Group(prefixes=("teacher",)),),
         eval_modules=("student",),
         judge=dense_teacher,
         optimizer=teach,
         batch_size=batch_size,
-        epochs=teacher,
+        epochs=epochs,
         schedule="constant" if drops else "cosine",
         drops=drops,
     )
@@ -437,19 +461,19 @@ def _stages(
         judge=last_answer,
         optimizer=study,
         batch_size=batch_size,
-        epochs=student,
+        epochs=epochs,
     )
     if not cfg.num_folds:
         return (first, last)
     folds = Stage(
         name="folds",
-        loss=partial(folds_loss, noise=noise),
+        loss=partial(folds_loss, noise=noise, taught=taught),
         trains=(Group(prefixes=("fold_teachers",)),),
         eval_modules=("teacher", "student"),
         judge=dense_folds,
         optimizer=teach,
         batch_size=batch_size,
-        epochs=teacher,
+        epochs=epochs,
         schedule="constant" if drops else "cosine",
         drops=drops,
     )

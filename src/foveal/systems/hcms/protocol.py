@@ -16,10 +16,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from foveal.sampling.choose import segment_bursts
+from foveal.sampling.choose import key_bursts, segment_bursts
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
-from foveal.sampling.protocol import Steps, answer, call, look, note, plan
+from foveal.sampling.protocol import Steps, answer, call, listen, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, Sound, TensorSpec
 
 Sense: TypeAlias = Literal["sound", "appearance", "motion"]
@@ -107,6 +107,8 @@ class Config:
             from what these make of that part. 0: from what the senses make of clips they know.
         exit_confidence: end after two steps in a row that are surer than this; not in the paper,
             and not in the training network.
+        pass_megapixels: of longer clips bursts begin at keyframes; see
+            :func:`foveal.sampling.choose.key_times`.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -126,6 +128,7 @@ class Config:
     readout: Literal["last", "mean"] = "last"
     num_folds: int = 0
     exit_confidence: float | None = None
+    pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
         if self.num_classes < 1 or self.num_steps < 1 or self.burst < 2:
@@ -146,6 +149,8 @@ class Config:
             raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
         if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
             raise ValueError(f"exit_confidence must lie in (0, 1], got {self.exit_confidence}")
+        if not self.pass_megapixels >= 0:
+            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
 
     @property
     def features(self) -> tuple[int, int, int]:
@@ -303,7 +308,8 @@ State: TypeAlias = tuple[Array, Array]
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Listen, look where the gates open, and answer after the last step."""
-    times = segment_bursts(clip, num_segments=cfg.num_steps, length=cfg.burst)
+    planned = segment_bursts(clip, num_segments=cfg.num_steps, length=cfg.burst)
+    times = key_bursts(clip, planned, length=cfg.burst, pass_megapixels=cfg.pass_megapixels)
     yield from plan(times)
     heard, seen, _ = cfg.features
     first, second, third = (_empty(width) for width in cfg.widths)
@@ -317,9 +323,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         is_heard = looks = moves = False
 
         if "sound" in cfg.senses:
-            window = np.zeros(cfg.ear.num_samples, np.float32)
-            if clip.has_sound:
-                window = yield from look(now, cfg.ear.view, role="glance")
+            window = yield from listen(clip, now, cfg.ear.view)
             is_heard = bool(window.any())
             sound, *new, opens = yield from call(LISTEN, window, *first, second[0])
             first = (new[0], new[1])
@@ -349,7 +353,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
             if is_sure(cfg, told):
                 break
 
-    yield from note(text=summary(cfg, clip, opened, len(told) and k + 1))
+    yield from note(text=summary(cfg, opened, len(told) and k + 1))
     yield from answer(softmax(read(cfg, told)))
 
 
@@ -384,14 +388,12 @@ def is_sure(cfg: Config, told: list[Array]) -> bool:
     return all(softmax(read(cfg, told[:end])).max() > cfg.exit_confidence for end in ends)
 
 
-def summary(cfg: Config, clip: ClipInfo, opened: list[int], num_steps: int) -> str:
+def summary(cfg: Config, opened: list[int], num_steps: int) -> str:
     """Return one line on what was used, and on what the sound was like."""
     heard, looked, moved = opened
     line = f"looked at a frame in {looked} and at motion in {moved} of {num_steps} steps"
     if "sound" not in cfg.senses:
         return line
-    if not clip.has_sound:
-        return f"{line}; the clip has no sound that can be decoded, silence was heard instead"
     if heard < num_steps:
         return f"{line}; nothing was heard in {num_steps - heard}"
     return line

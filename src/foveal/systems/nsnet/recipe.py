@@ -21,13 +21,19 @@ from torch.nn import Module, functional
 
 from foveal.layers import ResizedCrop, consensus_loss, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe.salient import (
+    TRAIN_FRAMES,
+    drawn_beside,
+    paper_kept_frames,
+    paper_recogniser,
+    pictures,
+    quick_stages,
+    sampled_logits,
+)
 from foveal.systems.nsnet import protocol
 from foveal.systems.nsnet.model import Network, make_network
 from foveal.systems.nsnet.protocol import Config
-from foveal.types import Canvas, Features
-
-TRAIN_FRAMES = 6
-"""Frames of a video that the recogniser learns from at a time."""
+from foveal.types import Canvas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,28 +71,11 @@ class Supervision:
 PAPER_SUPERVISION = Supervision()
 
 
-# --- the recogniser ----------------------------------------------------------------------------
-
-
-def recogniser_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the cross-entropy of the mean logits of some frames, drawn anew for each video."""
-    return consensus_loss(
-        cast(Network, network).recogniser,
-        batch["frames"],
-        batch["label"],
-        count=TRAIN_FRAMES,
-        generator=context.generator,
-    )
-
-
-def dense_logits(network: Module, batch: Batch) -> Tensor:
-    """Return the mean of the recogniser's logits (B,C) over all candidates."""
-    logits: Tensor = cast(Network, network).recogniser.clip_logits(batch["frames"]).mean(dim=1)
-    return logits
+# --- the recognisers of folds ------------------------------------------------------------------
 
 
 def folds_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the sum of the same of each fold's recogniser, on the videos of the other folds."""
+    """Return the sum of what each fold's recogniser pays for the videos of the other folds."""
     net = cast(Network, network)
     fold = folds_of(net, batch)
     losses = [
@@ -114,6 +103,25 @@ def folds_logits(network: Module, batch: Batch) -> Tensor:
     """Return the mean of the folds' logits (B,C) over all candidates; none saw these videos."""
     every = [one.clip_logits(batch["frames"]) for one in cast(Network, network).labelling]
     return torch.stack(every).mean(dim=(0, 2))
+
+
+def with_folds(cfg: Config, *stages: Stage) -> tuple[Stage, ...]:
+    """Return the stages, and behind that of the recogniser that of the folds, if there are any.
+
+    These learn as the recogniser does, and stand still while the sampler learns.
+    """
+    if not cfg.num_folds:
+        return stages
+    recogniser, sampler, *later = stages
+    folds = replace(
+        recogniser,
+        name="folds",
+        loss=folds_loss,
+        trains=(Group(prefixes=("fold_recognisers",)),),
+        judge=folds_logits,
+    )
+    still = (*sampler.eval_modules, "fold_recognisers")
+    return (recogniser, folds, replace(sampler, eval_modules=still), *later)
 
 
 # --- pseudo labels -----------------------------------------------------------------------------
@@ -227,18 +235,6 @@ def sampler_loss(
     return {"loss": loss, "frame": frame, "video": salient, "background": rest}
 
 
-def sampled_logits(network: Module, batch: Batch) -> Tensor:
-    """Return the logits (B,C) of the frames that the sampler keeps."""
-    logits: Tensor = network(batch["frames"], batch.get("preview")).logits
-    return logits
-
-
-def kept_frames_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the recogniser's cross-entropy on the frames that the sampler keeps."""
-    logits = sampled_logits(network, batch)
-    return {"loss": functional.nll_loss(logits.log_softmax(dim=1), batch["label"])}
-
-
 # --- recipes -----------------------------------------------------------------------------------
 
 
@@ -249,17 +245,8 @@ def paper(*, cfg: Config | None = None, told: Supervision = PAPER_SUPERVISION) -
     last stage teaches the recogniser on what the sampler keeps.
     """
     cfg = protocol.paper() if cfg is None else cfg
-    canvas = _pictures(cfg)
+    canvas = pictures(cfg.canvas)
     side = canvas.short_side or canvas.height
-    recogniser = Stage(
-        name="recogniser",
-        loss=recogniser_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        judge=dense_logits,
-        optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4),
-        batch_size=64,
-        epochs=50,
-    )
     sampler = Stage(
         name="sampler",
         loss=partial(sampler_loss, told=told),
@@ -267,21 +254,11 @@ def paper(*, cfg: Config | None = None, told: Supervision = PAPER_SUPERVISION) -
             Group(prefixes=("sampler.encoder",), lr_scale=0.1),
             Group(prefixes=("sampler",)),
         ),
-        eval_modules=_frozen(cfg),
+        eval_modules=("recogniser",),
         judge=sampled_logits,
         optimizer=Optimizer(kind="adamw", lr=1e-4, weight_decay=1e-2),
         batch_size=64,
         epochs=50,
-    )
-    tuned = Stage(
-        name="kept-frames",
-        loss=kept_frames_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        eval_modules=("sampler",),
-        judge=sampled_logits,
-        optimizer=Optimizer(kind="sgd", lr=0.001, momentum=0.9, weight_decay=5e-4),
-        batch_size=64,
-        epochs=10,
     )
     pretrained = {
         "sampler.encoder.encoder.net": "mobilenetv2_100",
@@ -292,7 +269,7 @@ def paper(*, cfg: Config | None = None, told: Supervision = PAPER_SUPERVISION) -
     return Recipe(
         name="paper",
         network=partial(make_network, cfg),
-        stages=(recogniser, *_folds(cfg, recogniser), sampler, tuned),
+        stages=with_folds(cfg, paper_recogniser(), sampler, paper_kept_frames()),
         config=cfg,
         draws=(
             Draw(
@@ -317,12 +294,18 @@ def small(
     Nothing is pretrained; pictures are cut, mirrored and coloured at random.
     """
     cfg = protocol.small() if cfg is None else cfg
-    large, augment = gentle(_pictures(cfg))
-    stages = _quick(cfg, told, recogniser_steps, sampler_steps, batch_size=16, decay=0.01)
+    large, augment = gentle(pictures(cfg.canvas))
+    stages = quick_stages(
+        partial(sampler_loss, told=told),
+        recogniser_steps=recogniser_steps,
+        sampler_steps=sampler_steps,
+        batch_size=16,
+        decay=0.01,
+    )
     return Recipe(
         name="small",
         network=partial(make_network, cfg),
-        stages=stages,
+        stages=with_folds(cfg, *stages),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,
@@ -341,7 +324,15 @@ def tiny(
     return Recipe(
         name="tiny",
         network=partial(make_network, cfg),
-        stages=_quick(cfg, told, recogniser_steps, sampler_steps, batch_size=64),
+        stages=with_folds(
+            cfg,
+            *quick_stages(
+                partial(sampler_loss, told=told),
+                recogniser_steps=recogniser_steps,
+                sampler_steps=sampler_steps,
+                batch_size=64,
+            ),
+        ),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
     )
@@ -356,72 +347,24 @@ def features(
 ) -> Recipe:
     """Return a run on stored features: a minute on one core."""
     cfg = protocol.features() if cfg is None else cfg
-    draws = [Draw(num_frames=cfg.num_candidates, view=cfg.canvas)]
-    judged: dict[str, Canvas | Features] = {}
-    if cfg.preview is not None:
-        draws.append(Draw(name="preview", num_frames=cfg.num_candidates, view=cfg.preview))
-        judged["preview"] = cfg.preview
+    beside, judged = drawn_beside(cfg.num_candidates, {"preview": cfg.preview})
     return Recipe(
         name="features",
         network=partial(make_network, cfg),
-        stages=_quick(cfg, told, recogniser_steps, sampler_steps, batch_size=64, decay=0.05),
+        stages=with_folds(
+            cfg,
+            *quick_stages(
+                partial(sampler_loss, told=told),
+                recogniser_steps=recogniser_steps,
+                sampler_steps=sampler_steps,
+                batch_size=64,
+                decay=0.05,
+            ),
+        ),
         config=cfg,
-        draws=tuple(draws),
+        draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas), *beside),
         judged=judged,
     )
-
-
-def _quick(
-    cfg: Config,
-    told: Supervision,
-    recogniser_steps: int,
-    sampler_steps: int,
-    *,
-    batch_size: int,
-    decay: float = 0.0,
-) -> tuple[Stage, ...]:
-    optimizer = Optimizer(kind="adamw", lr=2e-3, weight_decay=decay)
-    recogniser = Stage(
-        name="recogniser",
-        loss=recogniser_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        judge=dense_logits,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        steps=recogniser_steps,
-        warmup_steps=20,
-    )
-    sampler = Stage(
-        name="sampler",
-        loss=partial(sampler_loss, told=told),
-        trains=(Group(prefixes=("sampler",)),),
-        eval_modules=_frozen(cfg),
-        judge=sampled_logits,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        steps=sampler_steps,
-        warmup_steps=20,
-    )
-    return recogniser, *_folds(cfg, recogniser), sampler
-
-
-def _folds(cfg: Config, recogniser: Stage) -> tuple[Stage, ...]:
-    """Return the stage in which the folds' recognisers learn, as the recogniser does."""
-    if not cfg.num_folds:
-        return ()
-    trains = (Group(prefixes=("fold_recognisers",)),)
-    return (replace(recogniser, name="folds", loss=folds_loss, trains=trains, judge=folds_logits),)
-
-
-def _frozen(cfg: Config) -> tuple[str, ...]:
-    """Return what stands still while the sampler learns."""
-    return ("recogniser", "fold_recognisers") if cfg.num_folds else ("recogniser",)
-
-
-def _pictures(cfg: Config) -> Canvas:
-    if isinstance(cfg.canvas, Features):
-        raise ValueError("this recipe takes pictures; the recipe features takes stored features")
-    return cfg.canvas
 
 
 RECIPES: Mapping[str, Callable[..., Recipe]] = {

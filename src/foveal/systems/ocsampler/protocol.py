@@ -13,7 +13,7 @@ from typing import Literal
 
 import numpy as np
 
-from foveal.sampling.choose import top_k_in_order
+from foveal.sampling.choose import key_times, top_k_in_order
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
@@ -52,6 +52,8 @@ class Config:
             say how many, N at most.
         count_mass: tau; the fewest frames that suffice with at least this probability, by the head.
             0 takes the number it thinks likeliest.
+        pass_megapixels: of longer clips the candidates are keyframes; see
+            :func:`foveal.sampling.choose.key_times`.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -70,15 +72,18 @@ class Config:
     choose: Literal["skim", "uniform"] = "skim"
     budget: Literal["fixed", "video"] = "fixed"
     count_mass: float = 0.0
+    pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
         counts = self.frame_counts
         if list(counts) != sorted(set(counts)) or not counts or counts[0] < 1:
             raise ValueError(f"frame_counts must be positive and ascend, got {counts}")
-        if self.num_frames not in counts or counts[-1] > self.num_candidates:
+        if self.num_frames not in counts:
+            raise ValueError(f"num_frames {self.num_frames} must be one of frame_counts {counts}")
+        if counts[-1] > self.num_candidates:
             raise ValueError(
-                f"num_frames {self.num_frames} must be one of frame_counts {counts}, and those "
-                f"at most num_candidates {self.num_candidates}"
+                f"num_candidates {self.num_candidates} must be at least {counts[-1]}, the most of "
+                f"frame_counts {counts}"
             )
         if min(self.num_classes, self.skim_size, self.shift_div) < 1 or self.offset_seed < 0:
             raise ValueError(f"classes, skim size and shift_div must be positive, got {self}")
@@ -92,6 +97,8 @@ class Config:
             raise ValueError(f"budget must be fixed or video, got {self.budget!r}")
         if not 0 <= self.count_mass <= 1:
             raise ValueError(f"count_mass must be in [0, 1], got {self.count_mass}")
+        if not self.pass_megapixels >= 0:
+            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
 
 
 def activitynet(*, num_frames: int = 6, num_classes: int = 200) -> Config:
@@ -195,11 +202,16 @@ def operating_points(cfg: Config) -> tuple[OperatingPoint, ...]:
 
 def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     """Skim all candidates, keep the N most salient in time order, classify them once."""
-    times = candidate_times(cfg, clip)
+    times, keyframes = key_times(
+        clip,
+        candidate_times(cfg, clip),
+        pass_megapixels=cfg.pass_megapixels,
+        max_gap=1 / cfg.num_candidates,  # a keyframe for each, or a picture would be kept twice
+    )
     if cfg.choose == "uniform":
-        yield from uniform_steps(cfg, times)
+        yield from uniform_steps(cfg, times, keyframes=keyframes)
         return
-    yield from plan(times)
+    yield from plan(times, keyframes=keyframes)
     candidates = yield from look(times, cfg.canvas, role="glance")
     frame_logits, *count_logits = yield from call(SKIM, candidates)
 
@@ -236,11 +248,11 @@ def count_of(cfg: Config, count_logits: Array) -> int:
     return min(cfg.frame_counts[min(place, len(cfg.frame_counts) - 1)], cfg.num_frames)
 
 
-def uniform_steps(cfg: Config, times: tuple[float, ...]) -> Steps:
+def uniform_steps(cfg: Config, times: tuple[float, ...], *, keyframes: bool) -> Steps:
     """Classify N of the candidates at equal distances; the others are never looked at."""
     chosen = (np.arange(cfg.num_frames) * 2 + 1) * len(times) // (2 * cfg.num_frames)
     kept = tuple(times[i] for i in chosen)
-    yield from plan(kept)
+    yield from plan(kept, keyframes=keyframes)
     frames = yield from look(kept, cfg.canvas)
     (logits,) = yield from call(CLASSIFIER, frames)
     yield from answer(softmax(logits))

@@ -16,20 +16,13 @@ import torch
 from torch import Tensor
 
 from foveal.backbones import create
+from foveal.backbones.weight_file import COUNTER, WeightsError, whole_state
 from foveal.systems.ocsampler.model import Network
 from foveal.systems.ocsampler.protocol import Config
-from foveal.types import FovealError
 
 NORM = ("weight", "bias", "running_mean", "running_var")
-COUNTER = "num_batches_tracked"
 BLOCKS = (1, 2, 3, 4, 3, 3, 1)
 """Blocks of each stage of MobileNetV2."""
-
-
-class WeightsError(FovealError):
-    """These are not the weights of an OCSampler recogniser."""
-
-    kind = "weights"
 
 
 def sampler_names() -> dict[str, str]:
@@ -120,28 +113,21 @@ def convert(state: Mapping[str, Tensor], cfg: Config) -> dict[str, Tensor]:
         for name, tensor in state.items()
         if not name.endswith(COUNTER)
     }
-    wanted = _tensors(cfg)
-    stacked = wanted.keys() & {f"classifier.head.{kind}" for kind in ("weight", "bias")}
+    wanted, names = _tensors(cfg), official_names(cfg)
+    stacked = {f"classifier.head.{kind}" for kind in ("weight", "bias")}
+    official = whole_state(
+        left,
+        {
+            theirs: wanted[ours][0] if ours in stacked else wanted[ours]
+            for ours, several in names.items()
+            for theirs in several
+        },
+        hint="give the classes, head and networks it was trained with",
+    )
     found = {name: torch.tensor(0) for name in wanted if name.endswith(COUNTER)}
-    problems = []
-    for name, theirs in official_names(cfg).items():
-        shape = wanted[name].shape[1:] if name in stacked else wanted[name].shape
-        for official in theirs:
-            if official not in left:
-                problems.append(f"{official} is missing")
-            elif left[official].shape != shape:
-                problems.append(
-                    f"{official} is {tuple(left[official].shape)} where {tuple(shape)} is needed"
-                )
-        tensors = [left.pop(official) for official in theirs if official in left]
-        if not problems:
-            found[name] = torch.stack(tensors) if name in stacked else tensors[0]
-    problems += [f"{official} is unknown" for official in left]
-    if problems:
-        raise WeightsError(
-            f"the checkpoint does not fit ({len(problems)} tensors: {'; '.join(problems[:3])})",
-            hint="give the classes, head and networks it was trained with",
-        )
+    for ours, several in names.items():
+        tensors = [official[theirs] for theirs in several]
+        found[ours] = torch.stack(tensors) if ours in stacked else tensors[0]
     return {name: found[name] for name in wanted}
 
 

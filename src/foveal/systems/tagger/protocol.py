@@ -107,7 +107,8 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     yield from note(
         saliency=(0.0, *difference),
         chosen=middles,
-        text=f"{len(starts)} stretches of similar pictures in {len(times)} glances",
+        text=f"{len(starts)} stretch{'' if len(starts) == 1 else 'es'} of similar pictures in "
+        f"{len(times)} glances",
     )
 
     chosen = yield from look([times[i] for i in middles], cfg.canvas)

@@ -16,7 +16,14 @@ import numpy as np
 from foveal.sampling.choose import glance_times
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, call, look, plan
-from foveal.sampling.salient import even_steps, kept_by, minmax, salient_points, salient_steps
+from foveal.sampling.salient import (
+    check_salient,
+    even_steps,
+    kept_by,
+    minmax,
+    salient_points,
+    salient_steps,
+)
 from foveal.types import Array, Canvas, ClipInfo, Features, PartSpec, Reference, TensorSpec
 
 SAMPLER = "sampler"
@@ -106,18 +113,9 @@ class Config:
     pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.num_frames <= self.num_candidates:
-            raise ValueError(
-                f"num_frames must be in 1..num_candidates ({self.num_candidates}), "
-                f"got {self.num_frames}"
-            )
         positive = (self.width, self.heads, self.ffn, self.query_ffn, self.layers, self.word_width)
         if min(*positive, self.num_classes, self.num_objects) < 1:
             raise ValueError(f"classes, objects, widths, layers must be positive, got {self}")
-        if self.width % self.heads or self.width % 2:
-            raise ValueError(
-                f"width must be even and a multiple of heads ({self.heads}), got {self.width}"
-            )
         if not 1 <= self.top_objects <= self.num_objects:
             raise ValueError(f"top_objects must be in 1..num_objects, got {self.top_objects}")
         if not 1 <= self.classes_asked <= self.num_classes:
@@ -128,30 +126,9 @@ class Config:
             raise ValueError(f"visual_share must be in [0, 1], got {self.visual_share}")
         if self.min_gap < 0 or self.query_layers not in (1, 2):
             raise ValueError(f"min_gap is not negative, query_layers 1 or 2, got {self}")
-        for name, known in CHOICES.items():
-            if getattr(self, name) not in known:
-                raise ValueError(f"{name} must be one of {known}, got {getattr(self, name)!r}")
-        self._check_views()
-
-    def _check_views(self) -> None:
-        stored = isinstance(self.canvas, Features)
-        if self.preview_size < 1 or min(self.feature_width, self.preview_width) < 0:
-            raise ValueError(f"preview_size must be positive, widths not negative, got {self}")
-        if stored != (self.networks == "features") or stored != (self.feature_width > 0):
-            raise ValueError(
-                "networks=features and feature_width go with stored features, and with nothing else"
-            )
-        if (self.preview is not None) != (self.preview_width > 0) or (self.preview and not stored):
-            raise ValueError("preview and preview_width go together, and with stored features only")
-        if (self.objects is not None) != (stored and "textual" in self.asking):
+        check_salient(self, choices=CHOICES)
+        if (self.objects is not None) != (self.networks == "features" and "textual" in self.asking):
             raise ValueError("objects are given with stored features and a textual branch")
-        if isinstance(self.canvas, Canvas):
-            for side in (self.canvas.height, self.canvas.width):
-                if side % self.preview_size:
-                    raise ValueError(
-                        f"the canvas must be a multiple of preview_size ({self.preview_size} px) "
-                        f"each way, got {self.canvas.height}x{self.canvas.width}"
-                    )
 
     @property
     def previewed(self) -> Canvas | Features:

@@ -16,15 +16,20 @@ import torch
 from torch import Tensor
 from torch.nn import Module, functional
 
-from foveal.layers import ResizedCrop, consensus_loss, gentle
+from foveal.layers import ResizedCrop, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe.salient import (
+    drawn_beside,
+    paper_kept_frames,
+    paper_recogniser,
+    pictures,
+    quick_stages,
+    sampled_logits,
+)
 from foveal.systems.tsqnet import protocol
 from foveal.systems.tsqnet.model import Asked, Network, Words, make_network
 from foveal.systems.tsqnet.protocol import Config
-from foveal.types import Canvas, Features
-
-TRAIN_FRAMES = 6
-"""Frames of a video that the recogniser learns from at a time."""
+from foveal.types import Canvas
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,23 +61,6 @@ class QueryLoss:
 
 PLAIN = QueryLoss()
 MANY_CLASSES = QueryLoss(focus=4.0, clip=0.05, agreement=0.1)
-
-
-def recogniser_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the cross-entropy of the mean logits of some frames, drawn anew for each video."""
-    return consensus_loss(
-        cast(Network, network).recogniser,
-        batch["frames"],
-        batch["label"],
-        count=TRAIN_FRAMES,
-        generator=context.generator,
-    )
-
-
-def dense_logits(network: Module, batch: Batch) -> Tensor:
-    """Return the mean of the recogniser's logits (B,C) over all candidates."""
-    logits: Tensor = cast(Network, network).recogniser.clip_logits(batch["frames"]).mean(dim=1)
-    return logits
 
 
 def class_loss(logits: Tensor, label: Tensor, *, told: QueryLoss) -> Tensor:
@@ -146,19 +134,6 @@ def set_queries(network: Network, seen: Tensor, label: Tensor) -> None:
     visual.queries[here] = functional.normalize(sums[here], dim=1)
 
 
-def sampled_logits(network: Module, batch: Batch) -> Tensor:
-    """Return the logits (B,C) of the frames that the sampler keeps."""
-    output = network(batch["frames"], batch.get("preview"), batch.get("objects"))
-    logits: Tensor = output.logits
-    return logits
-
-
-def kept_frames_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the recogniser's cross-entropy on the frames that the sampler keeps."""
-    logits = sampled_logits(network, batch)
-    return {"loss": functional.nll_loss(logits.log_softmax(dim=1), batch["label"])}
-
-
 # --- recipes -----------------------------------------------------------------------------------
 
 
@@ -177,17 +152,8 @@ def paper(
         told: how the branches are taught.
     """
     cfg = protocol.paper() if cfg is None else cfg
-    canvas = _pictures(cfg)
+    canvas = pictures(cfg.canvas)
     side = canvas.short_side or canvas.height
-    recogniser = Stage(
-        name="recogniser",
-        loss=recogniser_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        judge=dense_logits,
-        optimizer=Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=5e-4),
-        batch_size=64,
-        epochs=50,
-    )
     encoders = ("sampler.visual.encoder",) if "visual" in cfg.asking else ()
     sampler = Stage(
         name="sampler",
@@ -205,16 +171,6 @@ def paper(
         batch_size=64,
         epochs=40,
     )
-    tuned = Stage(
-        name="kept-frames",
-        loss=kept_frames_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        eval_modules=("sampler",),
-        judge=sampled_logits,
-        optimizer=Optimizer(kind="sgd", lr=0.001, momentum=0.9, weight_decay=5e-4),
-        batch_size=64,
-        epochs=10,
-    )
     pretrained = {"recogniser.encoder.encoder.net": "resnet50"}
     if "visual" in cfg.asking:
         pretrained["sampler.visual.encoder.encoder.net"] = "mobilenetv2_100"
@@ -223,7 +179,7 @@ def paper(
     return Recipe(
         name="paper",
         network=partial(_network, cfg, words),
-        stages=(recogniser, sampler, tuned),
+        stages=(paper_recogniser(), sampler, paper_kept_frames()),
         config=cfg,
         draws=(
             Draw(
@@ -255,11 +211,17 @@ def small(
     Nothing is pretrained; pictures are cut, mirrored and coloured at random.
     """
     cfg = protocol.small() if cfg is None else cfg
-    large, augment = gentle(_pictures(cfg))
+    large, augment = gentle(pictures(cfg.canvas))
     return Recipe(
         name="small",
         network=partial(_network, cfg, None),
-        stages=_quick(PLAIN, recogniser_steps, sampler_steps, batch_size=16, decay=0.01),
+        stages=quick_stages(
+            sampler_loss,
+            recogniser_steps=recogniser_steps,
+            sampler_steps=sampler_steps,
+            batch_size=16,
+            decay=0.01,
+        ),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,
@@ -274,7 +236,12 @@ def tiny(
     return Recipe(
         name="tiny",
         network=partial(_network, cfg, None),
-        stages=_quick(PLAIN, recogniser_steps, sampler_steps, batch_size=64),
+        stages=quick_stages(
+            sampler_loss,
+            recogniser_steps=recogniser_steps,
+            sampler_steps=sampler_steps,
+            batch_size=64,
+        ),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
     )
@@ -290,63 +257,27 @@ def features(
 ) -> Recipe:
     """Return a run on stored features: a minute or two on one core."""
     cfg = protocol.features() if cfg is None else cfg
-    draws = [Draw(num_frames=cfg.num_candidates, view=cfg.canvas)]
-    judged: dict[str, Canvas | Features] = {}
-    for name, view in (("preview", cfg.preview), ("objects", cfg.objects)):
-        if view is not None:
-            draws.append(Draw(name=name, num_frames=cfg.num_candidates, view=view))
-            judged[name] = view
+    beside, judged = drawn_beside(
+        cfg.num_candidates, {"preview": cfg.preview, "objects": cfg.objects}
+    )
     return Recipe(
         name="features",
         network=partial(_network, cfg, words),
-        stages=_quick(told, recogniser_steps, sampler_steps, batch_size=64, decay=0.05),
+        stages=quick_stages(
+            partial(sampler_loss, told=told),
+            recogniser_steps=recogniser_steps,
+            sampler_steps=sampler_steps,
+            batch_size=64,
+            decay=0.05,
+        ),
         config=cfg,
-        draws=tuple(draws),
+        draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas), *beside),
         judged=judged,
     )
 
 
 def _network(cfg: Config, words: Words | None) -> Network:
     return make_network(cfg) if words is None else Network(cfg, words=words)
-
-
-def _quick(
-    told: QueryLoss,
-    recogniser_steps: int,
-    sampler_steps: int,
-    *,
-    batch_size: int,
-    decay: float = 0.0,
-) -> tuple[Stage, ...]:
-    optimizer = Optimizer(kind="adamw", lr=2e-3, weight_decay=decay)
-    recogniser = Stage(
-        name="recogniser",
-        loss=recogniser_loss,
-        trains=(Group(prefixes=("recogniser",)),),
-        judge=dense_logits,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        steps=recogniser_steps,
-        warmup_steps=20,
-    )
-    sampler = Stage(
-        name="sampler",
-        loss=partial(sampler_loss, told=told),
-        trains=(Group(prefixes=("sampler",)),),
-        eval_modules=("recogniser",),
-        judge=sampled_logits,
-        optimizer=optimizer,
-        batch_size=batch_size,
-        steps=sampler_steps,
-        warmup_steps=20,
-    )
-    return recogniser, sampler
-
-
-def _pictures(cfg: Config) -> Canvas:
-    if isinstance(cfg.canvas, Features):
-        raise ValueError("this recipe takes pictures; the recipe features takes stored features")
-    return cfg.canvas
 
 
 RECIPES: Mapping[str, Callable[..., Recipe]] = {
