@@ -37,49 +37,45 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
-import sys
 import tempfile
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
 from official_ways import (
     ROUNDS,
     Way,
-    differences,
+    arguments,
+    coarse_clips,
+    compared,
+    executed,
     golden_weights,
-    measure,
     official_modules,
+    runners_of,
     same_tensor,
     without_download,
+    write_comparison,
 )
 from torch import Tensor, nn
 
-from foveal.engine.executor import Executor, Job, Outcome
-from foveal.engine.runners import OnnxRunner, Runner
-from foveal.engine.torch_runner import TorchRunner
-from foveal.export import export_bundle
+from foveal.engine.runners import Runner
 from foveal.layers import PixelNorm
-from foveal.results import write_result
 from foveal.sampling.choose import segment_centres
 from foveal.systems.adafocus_v2 import protocol
 from foveal.systems.adafocus_v2.model import Looked, ShiftLooked, build, make_network
 from foveal.systems.adafocus_v2.weights import convert
 from foveal.types import Array
-from foveal.video import ArraySource
 
 Variant: TypeAlias = Literal["offline", "tsm"]
 FOLDERS: Mapping[Variant, str] = {
     "offline": "Experiments on ActivityNet, FCVID and Mini-Kinetics",
     "tsm": "Experiments on Sth-Sth and Jester",
 }
-SEED = 0
 RESULTS: Mapping[Variant, str] = {
     "offline": "results/adafocus_v2/official.json",
     "tsm": "results/adafocus_v2/official_tsm.json",
@@ -152,15 +148,6 @@ def official_tsm(folder: Path, cfg: protocol.Config) -> nn.Module:
 # --- weights and clips ------------------------------------------------------------------------
 
 
-def clips_of(cfg: protocol.Config, count: int) -> Array:
-    """Return decoded clips uint8 (B,T,3,S,S): coarse blocks and noise, other in every frame."""
-    side = cfg.canvas.width
-    rng = np.random.default_rng(SEED)
-    coarse = rng.integers(0, 256, (count, CLIP_FRAMES, 3, 14, 14))
-    frames = coarse.repeat(side // 14, axis=-1).repeat(side // 14, axis=-2)
-    return np.clip(frames + rng.integers(-40, 41, frames.shape), 0, 255).astype(np.uint8)
-
-
 def sampled(clips: Array, count: int) -> Array:
     """Return the ``count`` frames (B,count,3,S,S) that a source shows at the segment centres."""
     indices = [int(t) for t in segment_centres(float(CLIP_FRAMES), count)]
@@ -179,23 +166,15 @@ def pair_of(variant: Variant, checkout: Path, scratch: Path, *, threads: int) ->
     official.load_state_dict(golden_weights(official))
     network = make_network(cfg)
     network.load_state_dict(convert(official.state_dict(), cfg))
-    parts = build(network.eval(), cfg)
-    bundle, _ = export_bundle(
+    runners = runners_of(
         scratch / f"{variant}.foveal",
         system="adafocus_v2",
-        config=cfg,
-        modules=parts,
+        cfg=cfg,
+        modules=build(network.eval(), cfg),
         specs=protocol.parts(cfg),
-        class_names=[f"class {i}" for i in range(cfg.num_classes)],
-        licence="Apache-2.0",
+        num_classes=cfg.num_classes,
+        threads=threads,
     )
-    tables = {part.name: part.mac_table for part in bundle.manifest.parts}
-    runners: dict[str, Runner] = {
-        "torch": TorchRunner(parts, bundle.specs, tables),
-        "onnx": OnnxRunner(bundle, threads=threads),
-    }
-    for name in bundle.specs:
-        runners["onnx"].load(name)
     return Pair(cfg, official.eval(), network, runners)
 
 
@@ -217,9 +196,8 @@ def ways_of(pair: Pair, clips: Array) -> dict[str, Way]:
         ours = (frames, focused)
     official = partial(official_logits, pair.official, inputs)
     ways: dict[str, Way] = {"official": official, "network": partial(our_logits, pair, ours)}
-    return ways | {
-        name: partial(executed_logits, runner, cfg, clips) for name, runner in pair.runners.items()
-    }
+    start = partial(protocol.steps, cfg, {})
+    return ways | {n: partial(executed, r, start, clips) for n, r in pair.runners.items()}
 
 
 @torch.no_grad()
@@ -237,26 +215,10 @@ def our_logits(pair: Pair, inputs: tuple[Tensor, ...]) -> Array:
     return (looked.logits[:, -1] if isinstance(looked, Looked) else looked.logits).numpy()
 
 
-def executed_logits(runner: Runner, cfg: protocol.Config, clips: Array) -> Array:
-    """Return log-probabilities of the protocol run to its end: logits but for a constant."""
-    start = partial(protocol.steps, cfg, {})
-    count = len(clips)
-    jobs = [
-        Job(name=str(i), open=partial(ArraySource, clip, fps=1.0), steps=start)
-        for i, clip in enumerate(clips)
-    ]
-    executor = Executor(runner, max_batch=count, max_in_flight=count, fetch_threads=0)
-    found = {o.index: o.answer.probs for o in executor.run(jobs) if isinstance(o, Outcome)}
-    return np.log(np.stack([found[i] for i in range(count)]))
-
-
 def main() -> None:
     """Measure a variant and write its result."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--official", type=Path, required=True, help="checkout of its repository")
+    parser = arguments(__doc__.splitlines()[0], batches=[1, 8])
     parser.add_argument("--variant", choices=list(FOLDERS), default="offline")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--out", type=Path, help="by default below results/")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -264,32 +226,19 @@ def main() -> None:
         owner.cuda = same_tensor
     # The official code leaves align_corners out and asks torchvision for weights the old way.
     warnings.simplefilter("ignore", UserWarning)
-    measured: dict[str, Any] = {}
-    ratios = []
     with tempfile.TemporaryDirectory() as folder:
         pair = pair_of(options.variant, options.official, Path(folder), threads=options.threads)
-        clips = clips_of(pair.cfg, max(options.batches))
-        measured["largest_difference"] = differences(ways_of(pair, clips[:1]))
-        measured["load_average_before"] = list(os.getloadavg())
-        for size in options.batches:
-            rows = measure(ways_of(pair, clips[:size]), rounds=ROUNDS)
-            measured[f"batch_{size}"] = rows
-            shown = {n: r["time_of_official"] for n, r in rows.items() if n != "official"}
-            ratios += shown.values()
-            print(size, rows["official"]["median_seconds"], shown, file=sys.stderr)
-    measured["load_average_after"] = list(os.getloadavg())
-    claim = {
-        "text": "with exits off no way of ours takes longer than the official forward",
-        "holds": max(ratios) <= 1.0,
-    }
-    write_result(
-        options.out or RESULTS[options.variant],
+        clips = coarse_clips(max(options.batches), CLIP_FRAMES, side=pair.cfg.canvas.width)
+        measured, worst = compared(partial(ways_of, pair), clips, batches=options.batches)
+    claim = "with exits off no way of ours takes longer than the official forward"
+    write_comparison(
+        options.out or Path(RESULTS[options.variant]),
         title=f"AdaFocusV2 with exits off against the official forward, {options.variant} variant",
-        protocol="benchmarks/official_adafocus_v2.py: golden weights in both, decoded clips, one "
+        how="benchmarks/official_adafocus_v2.py: golden weights in both, decoded clips, one "
         f"process, ways in turns, median of {ROUNDS} rounds after a warm-up; official: "
         "its forward on normalised, ordered tensors; ours from uint8 frames in time order",
         measured=measured,
-        seeds=[SEED],
+        worst=worst,
         threads=options.threads,
         claim=claim if options.variant == "offline" else None,
     )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
+import os
 import statistics
 import sys
 import time
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,11 +19,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from foveal.types import Array
+from foveal.engine.executor import Executor, Job, Outcome
+from foveal.engine.runners import OnnxRunner, Runner
+from foveal.engine.torch_runner import TorchRunner
+from foveal.export import export_bundle
+from foveal.results import write_result
+from foveal.sampling.protocol import Steps
+from foveal.types import Array, ClipInfo, PartSpec
+from foveal.video import ArraySource
 
 Way: TypeAlias = Callable[[], Array]
 """Runs all clips and gives their logits (B,K)."""
 
+SEED = 0
 ROUNDS = 5
 FIRST_STREAM = 20000
 
@@ -98,6 +109,126 @@ def golden_weights(network: nn.Module, *, glance_gain: float = 2**0.5) -> dict[s
         state[name] = values.float()
         stream += 1
     return state
+
+
+def arguments(description: str, *, batches: Sequence[int]) -> argparse.ArgumentParser:
+    """Return a parser of what every comparison may be told."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--official", type=Path, required=True, help="checkout of its repository")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--batches", type=int, nargs="+", default=list(batches))
+    return parser
+
+
+def coarse_clips(count: int, num_frames: int, *, side: int) -> Array:
+    """Return decoded clips uint8 (B,T,3,S,S): coarse blocks and noise, other in every frame."""
+    rng = np.random.default_rng(SEED)
+    coarse = rng.integers(0, 256, (count, num_frames, 3, 14, 14))
+    frames = coarse.repeat(side // 14, axis=-1).repeat(side // 14, axis=-2)
+    return np.clip(frames + rng.integers(-40, 41, frames.shape), 0, 255).astype(np.uint8)
+
+
+def runners_of(
+    path: Path,
+    *,
+    system: str,
+    cfg: object,
+    modules: Mapping[str, nn.Module],
+    specs: Sequence[PartSpec],
+    num_classes: int,
+    threads: int,
+) -> dict[str, Runner]:
+    """Return both runners of our parts, from a bundle exported to ``path``."""
+    bundle, _ = export_bundle(
+        path,
+        system=system,
+        config=cfg,
+        modules=modules,
+        specs=specs,
+        class_names=[f"class {i}" for i in range(num_classes)],
+        licence="Apache-2.0",
+    )
+    tables = {part.name: part.mac_table for part in bundle.manifest.parts}
+    runners: dict[str, Runner] = {
+        "torch": TorchRunner(modules, bundle.specs, tables),
+        "onnx": OnnxRunner(bundle, threads=threads),
+    }
+    for name in bundle.specs:
+        runners["onnx"].load(name)
+    return runners
+
+
+def executed(runner: Runner, start: Callable[[ClipInfo], Steps], clips: Array) -> Array:
+    """Return log-probabilities of the protocol run to its end: logits but for a constant.
+
+    Args:
+        runner: of its parts.
+        start: starts it on a clip.
+        clips: (B,T,3,S,S), all in flight at once.
+    """
+    count = len(clips)
+    jobs = [
+        Job(name=str(i), open=partial(ArraySource, clip, fps=1.0), steps=start)
+        for i, clip in enumerate(clips)
+    ]
+    executor = Executor(runner, max_batch=count, max_in_flight=count, fetch_threads=0)
+    found = {o.index: o.answer.probs for o in executor.run(jobs) if isinstance(o, Outcome)}
+    return np.log(np.stack([found[i] for i in range(count)]))
+
+
+def compared(
+    ways_of: Callable[[Array], Mapping[str, Way]], clips: Array, *, batches: Sequence[int]
+) -> tuple[dict[str, Any], float]:
+    """Return what was measured of all ways, and the largest ratio to the official time.
+
+    Args:
+        ways_of: each way to the logits of some clips, the official one first.
+        clips: as many as the largest batch.
+        batches: of so many clips.
+    """
+    measured: dict[str, Any] = {"largest_difference": differences(ways_of(clips[:1]))}
+    measured["load_average_before"] = list(os.getloadavg())
+    ratios: list[float] = []
+    for size in batches:
+        rows = measure(ways_of(clips[:size]), rounds=ROUNDS)
+        measured[f"batch_{size}"] = rows
+        shown = {n: r["time_of_official"] for n, r in rows.items() if n != "official"}
+        ratios += shown.values()
+        print(size, rows["official"]["median_seconds"], shown, file=sys.stderr)
+    measured["load_average_after"] = list(os.getloadavg())
+    return measured, max(ratios)
+
+
+def write_comparison(
+    path: Path,
+    *,
+    title: str,
+    how: str,
+    measured: Mapping[str, Any],
+    worst: float,
+    threads: int,
+    claim: str | None,
+) -> None:
+    """Write the result of a comparison.
+
+    Args:
+        path: of the result.
+        title: in one line.
+        how: what was on the clock.
+        measured: see :func:`compared`.
+        worst: the largest ratio to the official time.
+        threads: of every way.
+        claim: what holds where ``worst`` is at most 1.
+    """
+    write_result(
+        path,
+        title=title,
+        protocol=how,
+        measured=measured,
+        seeds=[SEED],
+        threads=threads,
+        claim=None if claim is None else {"text": claim, "holds": worst <= 1.0},
+    )
 
 
 def differences(ways: Mapping[str, Way]) -> dict[str, float]:

@@ -55,6 +55,8 @@ def figures() -> str:
         knowledge("Over all clips", known),
         "",
         *others(told),
+        "",
+        *on_real_clips(),
     ]
     return "\n".join(lines) + "\n"
 
@@ -83,6 +85,21 @@ def others(told: Mapping[str, Any]) -> list[str]:
         f"{misled['oracle-3']['accuracy']['mean']:.1%}. "
         + knowledge("There", told["shift"]["confidence"]),
     ]
+
+
+def on_real_clips() -> list[str]:
+    """Return the table of the Weizmann actions."""
+    ways = measured("confidence_distillation/weizmann")["ways"]
+    lines = [
+        "| Weizmann: 10 actions, three splits by person | right | by split | MMACs |",
+        "|---|---|---|---|",
+    ]
+    for name, way in ways.items():
+        splits = ", ".join(f"{value:.0%}" for value in way["accuracy"]["by_split"])
+        lines.append(
+            f"| {name} | {way['accuracy']['mean']:.1%} | {splits} | {way['mmacs']['mean']:.1f} |"
+        )
+    return lines
 
 
 def knowledge(where: str, known: Mapping[str, Any]) -> str:

@@ -21,7 +21,6 @@ Accuracy of both on these 256 clips stands beside the times.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -29,21 +28,16 @@ from pathlib import Path
 import numpy as np
 import torch
 from claim_adafocus_v3 import CALIBRATION, RS, looked, macs_of, sureness, train
-from exit_speed import REPEATS, compared, decoded, jobs_of
+from exit_speed import decided, decoded, timed, write_speed
 
-from foveal.engine.executor import Executor, Outcome
-from foveal.engine.runners import OnnxRunner, Runner
+from foveal.engine.runners import OnnxRunner
 from foveal.engine.torch_runner import TorchRunner
 from foveal.export import export_bundle
 from foveal.haystack import find, sample
-from foveal.haystack.files import write_videos
-from foveal.results import write_result
 from foveal.sampling.budget import exit_curve, rule_of
 from foveal.sampling.confidence import ExitRule
 from foveal.systems.adafocus_v3 import protocol, recipe
 from foveal.systems.adafocus_v3.model import Network, build
-from foveal.tasks.classification import probs_of
-from foveal.video import open_source
 
 PRESET, SEED, STEPS, TRAIN = "fine-object-8-v1", 0, 600, 3_600
 CLIPS, COMPARED, MAX_COST = 256, 500, 0.5
@@ -63,20 +57,6 @@ def solve_rule(network: Network) -> ExitRule:
     return rule_of(np.array(thresholds), criterion="neg_entropy")
 
 
-def decided(runner: Runner, rule: ExitRule | None, count: int) -> list[tuple[int, int]]:
-    """Return exit and class of the first ``count`` clips of *test*."""
-    task = find(PRESET)
-    clips = sample(task, split="test", count=count, seed=SEED).frames
-    start = partial(protocol.steps, CFG, {})
-    executor = Executor(runner, exit_rule=rule, fetch_threads=0)
-    told = {
-        one.index: (one.trace.exit_index, int(probs_of(one).argmax()))
-        for one in executor.run(jobs_of(start, decoded(clips, task)))
-        if isinstance(one, Outcome)
-    }
-    return [told[i] for i in range(count)]
-
-
 def main() -> None:
     """Train, export, compare, time, and write ``results/adafocus_v3/speed.json``."""
     parser = argparse.ArgumentParser(description="Time AdaFocusV3 with and without exits.")
@@ -88,11 +68,11 @@ def main() -> None:
     network = train(run, SEED, weights, preset=PRESET, count=TRAIN)
     assert isinstance(network, Network)
     rule = solve_rule(network)
-    made = sample(find(PRESET), split="test", count=CLIPS, seed=SEED)
+    task = find(PRESET)
+    made = sample(task, split="test", count=CLIPS, seed=SEED)
     start = partial(protocol.steps, CFG, {})
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        path = root / "adafocus_v3.foveal"
+        path = Path(folder) / "adafocus_v3.foveal"
         bundle, exported = export_bundle(
             path,
             system="adafocus_v3",
@@ -107,42 +87,32 @@ def main() -> None:
         runner = OnnxRunner(bundle, threads=1)
         tables = {part.name: part.mac_table for part in bundle.manifest.parts}
         other = TorchRunner(build(network, CFG), bundle.specs, tables)
-        both = (decided(one, rule, COMPARED) for one in (runner, other))
+        compared = sample(task, split="test", count=COMPARED, seed=SEED).frames
+        opens = decoded(compared, task)
+        both = (decided(one, start, opens, rule) for one in (runner, other))
         otherwise = sum(a != b for a, b in zip(*both, strict=True))
-        right = {
-            name: float(np.mean([c for _, c in decided(runner, one, CLIPS)] == made.labels))
-            for name, one in (("exits", rule), ("all_cubes", None))
-        }
-        opens = decoded(made.frames, find(PRESET))
-        many, one = (compared(runner, start, opens, rule, max_batch=size) for size in (16, 1))
-        truths = list(write_videos(root, find(PRESET), split="test", count=CLIPS, seed=SEED))
-        files = [partial(open_source, str(root / "test" / t["file"])) for t in truths]
-        whole = compared(runner, start, files, rule, max_batch=16, by="wall_ms")
+        right = {}
+        for name, one in (("exits", rule), ("all_cubes", None)):
+            classes = [c for _, c in decided(runner, start, decoded(made.frames, task), one)]
+            right[name] = round(float(np.mean(classes == made.labels)), 4)
+        times = timed(runner, start, made.frames, rule, task=task, seed=SEED)
         size = path.stat().st_size
-    ratio = many["macs_on_of_off"]
-    holds = 0.3 <= ratio <= 0.6 and many["time_saved_of_macs_saved"] >= 0.8
-    write_result(
-        Path("results/adafocus_v3/speed.json"),
+    write_speed(
+        "results/adafocus_v3/speed.json",
         title="AdaFocusV3: time saved beside multiply-accumulates saved, by exits",
-        protocol=f"scripts/speed_adafocus_v3.py: the exported small network, {CLIPS} decoded clips "
-        f"of test, exits on and off in turns, median of {REPEATS} runs; end to end is the wall "
-        "clock from MP4 files",
-        seeds=[SEED],
-        threads=1,
+        how=f"scripts/speed_adafocus_v3.py: the exported small network, {CLIPS} decoded clips of "
+        "test",
+        rule=rule,
+        times=times,
         measured={
-            "exit_thresholds": [round(t, 4) for t in rule.thresholds],
-            "accuracy": {name: round(share, 4) for name, share in right.items()},
-            "batch_16": many,
-            "batch_1": one,
-            "end_to_end": whole,
+            "accuracy": right,
             "clips": COMPARED,
             "decided_otherwise": otherwise,
             "largest_difference_of_exported_parts": max(e.parity for e in exported),
             "bundle_bytes": size,
         },
-        claim={"text": "time saved is at least 80 % of MACs saved", "holds": holds},
+        seed=SEED,
     )
-    print(right, many, one, whole, otherwise, sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

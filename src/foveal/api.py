@@ -234,7 +234,9 @@ class Model:
             named = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise InputError(
                 f"{self.bundle.path}: no operating point {name!r}",
-                hint=named if known else "measure them first: foveal calibrate BUNDLE DATA",
+                hint=named
+                if known
+                else f"measure them first: foveal calibrate {self.bundle.path} DATA",
             )
         return self.at(known[name].point)
 
@@ -263,7 +265,7 @@ class Model:
         if calibration is None:
             raise BudgetError(
                 f"{self.bundle.path}: it was never measured what its operating points cost",
-                hint="run `foveal calibrate BUNDLE DATA` with labelled clips first",
+                hint=f"run `foveal calibrate {self.bundle.path} DATA` with labelled clips first",
             )
         ms: Mapping[str, float] | None = None
         if budget.max_ms is not None or reprofile:

@@ -246,7 +246,6 @@ def test_a_static_point_that_dominates_is_told(tmp_path: Path, capsys: Capture) 
         (["{bare}", "{few}", "--split", "test"], "it takes 8 to measure anything"),
         (["{bare}", "{clips}", "-o", "kept.txt"], "kept.txt"),
         (["{bare}", "{clips}", "-o", "nowhere/a.foveal"], "no bundle can be written there"),
-        (["absent.foveal", "{clips}"], "no such file"),
     ],
 )
 def test_what_cannot_be_calibrated_is_one_line(
@@ -358,9 +357,9 @@ def test_many_clips_end_with_what_they_cost(votes: Votes, capsys: Capture) -> No
         (["--max-gmacs", "0.0000005", "--hard"], "ask for --max-gmacs 0.000000768"),
         (["--min-confidence", "1"], "ask for --min-confidence 0.9"),
         (["--max-ms", "0.000001"], "ask for --max-ms "),
-        (["--hard"], "need a budget"),
+        (["--hard"], "give --max-gmacs, --max-ms or --min-confidence"),
         (["--reprofile"], "need a budget"),
-        (["--max-ms", "5", "--hard"], "nothing to cap"),
+        (["--max-ms", "5", "--hard"], "; give --max-gmacs with it"),
         (["--min-confidence", "2"], "at most 1"),
         (["--max-gmacs", "1", "--check"], "contradict each other"),
     ],
@@ -374,12 +373,21 @@ def test_a_refusal_is_one_line_and_two(
     assert captured.out == ""
     (line,) = captured.err.splitlines()
     assert told in line
+    assert ("--reprofile times it again" in line) == ("ask for --max-ms" in line)
+
+
+def test_the_milliseconds_that_a_refusal_names_are_granted(votes: Votes, capsys: Capture) -> None:
+    command = ["recognize", str(votes.held_out[0]), "--model", str(votes.bundle), "--max-ms"]
+    assert main([*command, "0.000001"]) == 2
+    named = re.search(r"ask for --max-ms ([\d.]+) ", capsys.readouterr().err)
+    assert named is not None
+    assert main([*command, named[1]]) == 0
 
 
 def test_what_was_never_measured_holds_no_budget(votes: Votes, capsys: Capture) -> None:
     clip = str(votes.held_out[0])
     assert main(["recognize", clip, "--model", str(votes.bare), "--max-gmacs", "1"]) == 2
-    assert "foveal calibrate" in capsys.readouterr().err
+    assert f"`foveal calibrate {votes.bare} DATA`" in capsys.readouterr().err
     assert main(["recognize", clip, "--max-gmacs", "1"]) == 2  # nor does the embedded tagger
 
 

@@ -455,24 +455,26 @@ def test_a_split_without_clips_is_refused(colours: Set, capsys: Capture) -> None
 
 
 @pytest.mark.parametrize(
-    ("files", "said"),
+    ("files", "said", "code"),
     [
-        ({}, "run: there is no model.foveal in this folder"),
-        ({"model.foveal": "x", "result.json": "{}"}, "result.json: this is no result of a run"),
+        ({}, "run: there is no model.foveal in this folder", 1),
+        ({"model.foveal": "x", "result.json": "{}"}, "result.json: this is no result of a run", 2),
     ],
 )
 def test_a_folder_that_is_no_run_is_refused(
-    colours: Set, files: dict[str, str], said: str, capsys: Capture, tmp_path: Path
+    colours: Set, files: dict[str, str], said: str, code: int, capsys: Capture, tmp_path: Path
 ) -> None:
     (tmp_path / "run").mkdir()
     for name, content in files.items():
         (tmp_path / "run" / name).write_text(content)
-    assert main(["evaluate", "run", str(colours.clips)]) == 2
+    assert main(["evaluate", "run", str(colours.clips)]) == code
     assert said in capsys.readouterr().err
 
 
 def test_a_damaged_bundle_is_a_file_that_failed(colours: Set, tmp_path: Path) -> None:
     raw = bytearray(colours.bundle.read_bytes())
     (tmp_path / "cut.foveal").write_bytes(raw[: len(raw) // 2])
-    assert main(["evaluate", "cut.foveal", str(colours.clips)]) == 1
-    assert main(["evaluate", "missing.foveal", str(colours.clips)]) == 2
+    for command in ("evaluate", "calibrate", "verify"):
+        for subject in ("cut.foveal", "missing.foveal", str(tmp_path)):
+            assert main([command, subject, str(colours.clips)]) == 1
+        assert main([command, str(colours.bundle), "missing"]) == 2

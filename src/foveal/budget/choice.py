@@ -39,7 +39,9 @@ class Budget:
     def __post_init__(self) -> None:
         limits = (self.max_gmacs, self.max_ms, self.min_confidence)
         if all(limit is None for limit in limits):
-            raise BudgetError("no budget was given", hint="give max_gmacs, max_ms or both")
+            raise BudgetError(
+                "no budget was given", hint="give max_gmacs, max_ms or min_confidence"
+            )
         if not all(limit is None or (math.isfinite(limit) and limit > 0) for limit in limits):
             raise BudgetError(f"a budget must be positive, got {limits}", hint="correct it")
         if self.min_confidence is not None and self.min_confidence > 1:
@@ -203,11 +205,20 @@ def _refusal(points: Sequence[MeasuredPoint], limits: Sequence[_Limit]) -> Budge
             f"no operating point holds {asked}{besides}: the {side} feasible is {value} "
             f"{limit.unit} ({nearest.point.name!r}, {100 * nearest.accuracy:.1f} % right on the "
             "calibration clips)",
-            hint=f"ask for {limit.option} {value}",
+            hint=f"ask for {limit.option} {value}{_timed(limits)}",
         )
     # No two limits can be met together: each is told alone.
     told = ", ".join(f"{x.option} {x.feasible(x.nearest(points))}" for x in limits)
-    return BudgetError("no operating point holds this", hint=f"feasible, each alone, are {told}")
+    return BudgetError(
+        "no operating point holds this", hint=f"feasible, each alone, are {told}{_timed(limits)}"
+    )
+
+
+def _timed(limits: Sequence[_Limit]) -> str:
+    """Return what to know of milliseconds that are asked for: they were timed, and may change."""
+    if not any(limit.unit == "ms" for limit in limits):
+        return ""
+    return " (as this machine was timed; --reprofile times it again, and then others are feasible)"
 
 
 def _plain_if_quicker(

@@ -434,8 +434,8 @@ COMMANDS = (
         summary="Say what is in a video, and when.",
         about="Below the answer stands how little was looked at, and what that cost. The\n"
         "embedded tagger names things (objects), not actions.\n\n"
-        "Exit code: 0 if every file was recognised, 1 if one failed, 2 if the command\n"
-        "is wrong.",
+        "Exit code: 0 if every file was recognised, 1 if one failed or the model cannot\n"
+        "be used, 2 if the command is wrong.",
         examples=(
             "foveal recognize holiday.mp4",
             "foveal recognize clips/ --json > records.jsonl",

@@ -30,7 +30,12 @@ def within(model: Model, options: Options) -> Model:
     limits = (options.max_gmacs, options.max_ms, options.min_confidence)
     if all(limit is None for limit in limits):
         raise BudgetError(
-            "--hard and --reprofile need a budget", hint="give --max-gmacs, --max-ms or both"
+            "--hard and --reprofile need a budget",
+            hint="give --max-gmacs, --max-ms or --min-confidence",
+        )
+    if options.hard and options.max_gmacs is None:
+        raise BudgetError(
+            "--hard caps the multiply-accumulates of a clip", hint="give --max-gmacs with it"
         )
     chosen = model.within(
         Budget(

@@ -32,7 +32,7 @@ class Options:
 
 def run(subject: str, data: str, options: Options) -> int:
     """Measure ``subject`` on ``data``, write the bundle, show the curve; return the exit code."""
-    from foveal.bundle import BundleInvalidError, BundleTamperedError
+    from foveal.bundle import BundleError
     from foveal.calibration import prepare
 
     out = None if options.out is None else bundle_path(options.out)
@@ -49,8 +49,8 @@ def run(subject: str, data: str, options: Options) -> int:
         announce(work)
         with bar(work.num_runs) as progress:
             done = work.run(progress)
-    except (BundleInvalidError, BundleTamperedError) as error:
-        # The command is right, a file is not.
+    except BundleError as error:
+        # A file that failed, as a clip may.
         complain(error.message, hint=error.hint)
         return FAILED
     for failure in done.failures:

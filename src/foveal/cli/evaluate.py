@@ -34,7 +34,7 @@ class Options:
 
 def run(subject: str, data: str, options: Options) -> int:
     """Judge ``subject`` on ``data``, write the folder, say the figures; return the exit code."""
-    from foveal.bundle import BundleInvalidError, BundleTamperedError
+    from foveal.bundle import BundleError
     from foveal.evaluation import prepare
     from foveal.tasks.classification import NothingReadError
 
@@ -55,8 +55,8 @@ def run(subject: str, data: str, options: Options) -> int:
             announce(judging)
             judge(judging, finished)
             judged = judging.finish()
-        except (BundleInvalidError, BundleTamperedError, NothingReadError) as error:
-            # The command is right, a file is not.
+        except (BundleError, NothingReadError) as error:
+            # A file that failed, as a clip may.
             complain(error.message, hint=error.hint)
             return FAILED
     if options.json:

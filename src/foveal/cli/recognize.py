@@ -50,7 +50,7 @@ class Options:
 
 def run(inputs: list[str], options: Options) -> int:
     """Recognise what ``inputs`` name and return the exit code."""
-    from foveal.bundle import BundleInvalidError, BundleTamperedError
+    from foveal.bundle import BundleError
     from foveal.cli.names import Names
 
     finished = Finished()
@@ -62,8 +62,8 @@ def run(inputs: list[str], options: Options) -> int:
             return USAGE
         try:
             model = open_model(options)
-        except (BundleInvalidError, BundleTamperedError) as error:
-            # As where damage shows only when a part is loaded: the command is right, a file is not.
+        except BundleError as error:
+            # A file that failed, as a video is, and as where damage shows only later.
             complain(error.message, hint=error.hint)
             return FAILED
         results = recognise(model, names, options)

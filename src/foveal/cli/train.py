@@ -268,11 +268,13 @@ def make_cache(
 ) -> FrameCache | None:
     """Return where decoded frames are kept, if all of them fit; say which."""
     from foveal.train import FrameCache, default_cache
-    from foveal.train.project import cache_bytes
+    from foveal.train.project import cache_bytes, clips_to_cache
 
     if dataset.kind != "video" or like is None or limit_gib <= 0:
         return None
-    wanted = cache_bytes(dataset, configured.recipe, like) / 2**30
+    clips = clips_to_cache(dataset, configured.recipe)
+    num_bytes = cache_bytes(clips, like)
+    wanted = num_bytes / 2**30
     folder = default_cache()
     if wanted > limit_gib:
         say(
@@ -282,7 +284,7 @@ def make_cache(
         return None
     cache = FrameCache(folder, limit_bytes=int(limit_gib * 2**30))
     if is_first():
-        cache.make_room()
+        cache.make_room(clips, wanted_bytes=int(num_bytes))
     say(f"  each clip is decoded once; its frames are kept in {folder} ({wanted:.2f} GiB)")
     return cache
 
@@ -457,6 +459,7 @@ def describe(work: Work) -> dict[str, Any]:
         "system": work.choice.row.name,
         "recipe": recipe.name,
         "config": encode_config(recipe.config),
+        "arguments": dict(recipe.arguments),
         "seed": work.seed,
         "data": {
             "name": work.dataset.name,

@@ -31,7 +31,7 @@ class Options:
 
 def run(subject: str, data: str, options: Options) -> int:
     """Verify ``subject`` on ``data``; return the exit code."""
-    from foveal.bundle import BundleInvalidError, BundleTamperedError
+    from foveal.bundle import BundleError
     from foveal.evaluation import verify
     from foveal.tasks.classification import NothingReadError
 
@@ -40,8 +40,8 @@ def run(subject: str, data: str, options: Options) -> int:
             subject, data, format=options.format, videos=options.videos, threads=options.threads
         )
         agreed = agreement(subject, data, options)
-    except (BundleInvalidError, BundleTamperedError, NothingReadError) as error:
-        complain(error.message, hint=error.hint)  # the command is right, a file is not
+    except (BundleError, NothingReadError) as error:
+        complain(error.message, hint=error.hint)  # a file that failed
         return FAILED
     troubles = [*done.troubles]
     if agreed is not None and not agreed.holds:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from foveal.api import RUN_BUNDLE, Model
+from foveal.api import RUN_BUNDLE, Model, bundle_in
 from foveal.dataset import DataError, Dataset, Format, Split, fingerprint, read_dataset
 from foveal.evaluation.errors import EvaluationError
 
@@ -54,16 +54,10 @@ def find_subject(path: str | os.PathLike[str]) -> Subject:
     """Return the bundle that ``path`` is, or that lies in the run folder ``path``.
 
     Raises:
-        EvaluationError: a folder without a bundle, or a run whose result cannot be read.
+        BundleError: a folder without a bundle.
+        EvaluationError: a run whose result cannot be read.
     """
-    bundle = Path(path)
-    if bundle.is_dir():
-        bundle = bundle / BUNDLE
-        if not bundle.is_file():
-            raise EvaluationError(
-                f"{path}: there is no {BUNDLE} in this folder",
-                hint="name a run of `foveal train` that has finished, or a bundle",
-            )
+    bundle = Path(str(bundle_in(path)))
     result = bundle.parent / RESULT
     if bundle.name != BUNDLE or not result.is_file():
         return Subject(bundle=bundle, trained_on=None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -239,6 +239,7 @@ class Recipe:
         pretrained: dotted name of each backbone in the network that may begin with published
             weights, to the name they are published under
             (:func:`foveal.backbones.load_modules`); the network itself has fresh ones.
+        arguments: of the function that made it, as far as a user set them: JSON data by name.
     """
 
     name: str
@@ -250,6 +251,7 @@ class Recipe:
     heard: Mapping[str, Heard] = field(default_factory=dict)
     augment: Augment | None = None
     pretrained: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         names = [stage.name for stage in self.stages]

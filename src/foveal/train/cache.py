@@ -10,6 +10,7 @@ from __future__ import annotations
 import bisect
 import hashlib
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ _CHUNK = 32
 
 Stretch: TypeAlias = tuple[float | None, float | None]
 """Seconds of the file from which and up to which it is shown; None: its beginning and end."""
+
+
+Clip: TypeAlias = tuple[str, Canvas, Stretch]
+"""A file, what its frames are shown on, and which stretch of it."""
 
 
 class CacheError(FovealError):
@@ -128,12 +133,28 @@ class FrameCache:
         self._write(self._pictures(name), np.stack(pictures))
         return self._load(name)
 
-    def make_room(self) -> int:
-        """Remove the clips not used for longest until the limit is met; return how many went."""
+    def make_room(self, clips: Iterable[Clip] = (), *, wanted_bytes: int = 0) -> int:
+        """Remove the clips not used for longest until the limit is met; return how many files went.
+
+        Args:
+            clips: those that are about to be used: room is made for them, and those of them that
+                are stored already are the last to go.
+            wanted_bytes: what ``clips`` take in all, stored or not yet.
+        """
+        own = set()
+        for path, canvas, stretch in clips:
+            with suppress(MissingError):  # whoever reads it says so
+                own.add(self._name(path, canvas, stretch))
         files = [(f, f.stat()) for f in self.folder.glob("*.npy")] if self.folder.is_dir() else []
-        left = sum(stat.st_size for _, stat in files)
+        mine = {file for file, _ in files if file.name.partition(".")[0] in own}
+        held = sum(stat.st_size for file, stat in files if file in mine)
+        left = sum(stat.st_size for _, stat in files) - held + max(held, wanted_bytes)
         removed = 0
-        for file, stat in sorted(files, key=lambda each: max(each[1].st_atime, each[1].st_mtime)):
+
+        def turn(each: tuple[Path, os.stat_result]) -> tuple[bool, float]:
+            return each[0] in mine, max(each[1].st_atime, each[1].st_mtime)
+
+        for file, stat in sorted(files, key=turn):
             if left <= self.limit_bytes:
                 break
             file.unlink(missing_ok=True)

@@ -228,6 +228,7 @@ def _identity(recipe: Recipe, *, seed: int, data: Data) -> dict[str, object]:
         "num_samples": len(data),
         "data": data.fingerprint(),
         "stages": stages,
+        **({"arguments": dict(recipe.arguments)} if recipe.arguments else {}),
     }
     plain: dict[str, object] = json.loads(json.dumps(told, default=asdict))
     return plain

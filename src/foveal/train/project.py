@@ -19,7 +19,7 @@ from foveal.recipe import Recipe
 from foveal.sampling.protocol import Steps
 from foveal.systems.index import System
 from foveal.tasks.trainable import find_trainable, trainable
-from foveal.train.cache import FrameCache
+from foveal.train.cache import Clip, FrameCache
 from foveal.train.clips import ClipData
 from foveal.train.settings import SettingError, configure, known_names, unknown_setting
 from foveal.types import Array, Canvas, ClipInfo, FovealError, Plan
@@ -192,7 +192,7 @@ def check_asked(
                 refused.append(error)
     if not made:
         raise refused[0]
-    known = {name: known_names(make()) for name, make in made.items()}
+    known = {name: known_names(make, make()) for name, make in made.items()}
     for key in settings:
         if not any(key in names for names in known.values()):
             raise unknown_setting(key, [name for names in known.values() for name in names.all()])
@@ -261,14 +261,22 @@ def make_data(
     return RunData(train=train, validation=validation)
 
 
-def cache_bytes(dataset: Dataset, recipe: Recipe, like: Likeness) -> float:
-    """Return about how much room the decoded frames of ``dataset`` take."""
-
-    def area(views: Sequence[object]) -> int:
-        return sum(3 * v.height * v.width for v in set(views) if isinstance(v, Canvas))
-
+def clips_to_cache(dataset: Dataset, recipe: Recipe) -> list[Clip]:
+    """Return what of ``dataset`` is decoded while it is trained and judged on, each once."""
     config: Any = recipe.config
-    counts = {name: len(dataset.samples[name]) for name in ("train", "validation")}
-    drawn = counts["train"] * area([draw.view for draw in recipe.draws])
-    judged = counts["validation"] * area([config.canvas, *recipe.judged.values()])
-    return like.frames * (drawn + judged)
+    uses = (
+        (dataset.samples["train"], [draw.view for draw in recipe.draws]),
+        (dataset.samples["validation"], [config.canvas, *recipe.judged.values()]),
+    )
+    return [
+        (one.path, view, (one.start_seconds, one.end_seconds))
+        for samples, views in uses
+        for view in dict.fromkeys(views)
+        if isinstance(view, Canvas)
+        for one in samples
+    ]
+
+
+def cache_bytes(clips: Sequence[Clip], like: Likeness) -> float:
+    """Return about how much room the decoded frames of ``clips`` take."""
+    return like.frames * sum(3 * view.height * view.width for _, view, _ in clips)

@@ -1,8 +1,9 @@
 """A recipe for one data set: its number of classes, and what the user wants otherwise.
 
 ``NAME=VALUE`` reaches, in this order, how the run is carried out (:class:`Running`), the stages
-(:class:`StageSettings`; ``STAGE.NAME`` one of them) and the system's ``Config`` (``canvas.height``
-a field of a field). Whatever is none of these is an error that names what is near.
+(:class:`StageSettings`; ``STAGE.NAME`` one of them), the system's ``Config`` (``canvas.height``
+a field of a field) and the arguments of the recipe (``recipe.NAME``,
+:mod:`foveal.train.arguments`). Whatever is none of these is an error that names what is near.
 """
 
 from __future__ import annotations
@@ -10,12 +11,14 @@ from __future__ import annotations
 import copy
 import difflib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 from foveal.bundle import ConfigError, decode_config, encode_config
 from foveal.recipe import Recipe, Stage
+from foveal.train.arguments import PREFIX, arguments_of, filled
 from foveal.train.running import Running
 from foveal.types import FovealError
 
@@ -103,7 +106,7 @@ def _configured(
 ) -> Configured:
     plain = make()
     config: Any = plain.config
-    known = known_names(plain)
+    known = known_names(make, plain)
     run_data, config_data = dict(encode_config(running)), dict(encode_config(config))
     config_data.update(base, num_classes=num_classes)
     every_stage: dict[str, Any] = {}
@@ -122,24 +125,29 @@ def _configured(
             every_stage[key] = value
         elif rest in known.stage:
             one_stage[key] = value
-        elif head in known.config:
+        elif head in known.config or key in known.recipe:
             shape[key] = value
         else:
             raise unknown_setting(key, known.all())
 
+    arguments = arguments_of(make)
+    usual = {**config_data, "recipe": {name: one.value for name, one in arguments.items()}}
+
     def made(shape: Mapping[str, Any]) -> Recipe:
         data = copy.deepcopy(config_data)
-        for key, value in shape.items():
-            _put(data, key, value)
-        return make(cfg=decode_config(type(config), data, where="--set"))
+        for key in shape.keys() - known.recipe:
+            _put(data, key, shape[key])
+        mine = {key.removeprefix(PREFIX): shape[key] for key in shape if key in known.recipe}
+        cfg = decode_config(type(config), data, where="--set")
+        return replace(make(cfg=cfg, **filled(arguments, mine)), arguments=mine)
 
-    recipe = _made_or_blamed(made, shape, config_data)
+    recipe = _made_or_blamed(made, shape, usual)
     # Which stages there are may follow from the settings.
     by_stage = {stage.name: dict(every_stage) for stage in recipe.stages}
     for key, value in one_stage.items():
         head, _, rest = key.partition(".")
         if head not in by_stage:
-            raise unknown_setting(key, known_names(recipe).all())
+            raise unknown_setting(key, known_names(make, recipe).all())
         by_stage[head][rest] = value
     notes: list[str] = []
     stages_now = tuple(
@@ -159,6 +167,7 @@ class Names:
     running: tuple[str, ...]
     stage: tuple[str, ...]
     config: tuple[str, ...]
+    recipe: tuple[str, ...]
     stages: tuple[str, ...]
 
     def __contains__(self, key: str) -> bool:
@@ -167,21 +176,23 @@ class Names:
         Which stages there are may follow from the settings, so that theirs go by what follows.
         """
         head, _, rest = key.partition(".")
-        return key in (*self.running, *self.stage) or rest in self.stage or head in self.config
+        whole = (*self.running, *self.stage, *self.recipe)
+        return key in whole or rest in self.stage or head in self.config
 
     def all(self) -> list[str]:
         """Return all names, those of single stages too."""
         single = [f"{stage}.{name}" for stage in self.stages for name in self.stage]
-        return [*self.running, *self.stage, *self.config, *single]
+        return [*self.running, *self.stage, *self.config, *self.recipe, *single]
 
 
-def known_names(recipe: Recipe) -> Names:
-    """Return what can be set of ``recipe``."""
+def known_names(make: Callable[..., Recipe], recipe: Recipe) -> Names:
+    """Return what can be set of ``recipe``, which ``make`` made."""
     config: Any = recipe.config
     kinds = (Running, StageSettings, type(config))
     running, stage, own = (tuple(f.name for f in fields(kind)) for kind in kinds)
     stages = tuple(stage.name for stage in recipe.stages)
-    return Names(running=running, stage=stage, config=own, stages=stages)
+    arguments = tuple(f"{PREFIX}{name}" for name in arguments_of(make))
+    return Names(running=running, stage=stage, config=own, recipe=arguments, stages=stages)
 
 
 def _made_or_blamed(
@@ -199,7 +210,8 @@ def _made_or_blamed(
         whole = error.message if isinstance(error, ConfigError) else str(error)
         if whole.startswith("--set."):
             raise  # of the wrong kind: the setting is known
-        said = whole.removeprefix("--set: ").partition(", got Config(")[0]  # the value is named
+        # What was set is named; the whole configuration is not told again.
+        said = re.split(r", got [A-Z]\w*\(", whole.removeprefix("--set: "))[0]
         blamed = [key for key in shape if _works(made, shape, without=key)] or list(shape)
         if not blamed:
             raise SettingError(said, hint="set another value") from error
@@ -267,7 +279,7 @@ def _put(data: dict[str, Any], key: str, value: object) -> None:
 def unknown_setting(key: str, known: Sequence[str]) -> SettingError:
     """Return the error of a setting that is not among ``known``, with what is near."""
     near = difflib.get_close_matches(key, sorted(set(known)), n=3)
-    plain = sorted({name for name in known if "." not in name})
+    plain = sorted({name for name in known if "." not in name or name.startswith(PREFIX)})
     hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(plain)}"
     return SettingError(f"no setting {key!r}", hint=hint)
 

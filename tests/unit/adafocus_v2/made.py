@@ -16,6 +16,7 @@ from foveal.layers import ImageEncoder
 from foveal.systems.adafocus_v2.model import Network
 from foveal.systems.adafocus_v2.protocol import Config
 from foveal.types import Canvas
+from tests.helpers_golden import sym, unit
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "adafocus_v2"
 FAR = 1e8
@@ -50,29 +51,14 @@ def filled(module: str, *, gain: float = 1.0) -> dict[str, Tensor]:
     }
 
 
-def uniform(count: int, stream: int) -> NDArray[np.float64]:
-    """Return ``count`` numbers in [0, 1) from a 32-bit hash of position and stream."""
-    start = (0x9E3779B9 * (stream + 1)) % 2**32
-    x = (np.arange(count, dtype=np.uint64) + np.uint64(start)) % np.uint64(2**32)
-    for shift, factor in ((16, 0x21F0AAAD), (15, 0x735A2D97), (15, 1)):
-        x ^= x >> np.uint64(shift)
-        x = (x * np.uint64(factor)) % np.uint64(2**32)
-    return x / 2.0**32
-
-
-def symmetric(shape: tuple[int, ...], stream: int) -> NDArray[np.float64]:
-    """Return numbers in [-1, 1)."""
-    return (2 * uniform(int(np.prod(shape)), stream) - 1).reshape(shape)
-
-
 def fill(role: str, shape: tuple[int, ...], stream: int, gain: float) -> NDArray[np.float64]:
     """Return one golden parameter: weight, bias, mean, norm scale or variance."""
     if role == "w":
-        return gain * np.sqrt(3 / np.prod(shape[1:])) * symmetric(shape, stream)
+        return gain * np.sqrt(3 / np.prod(shape[1:])) * sym(shape, stream)
     if role in "bm":
-        return 0.2 * symmetric(shape, stream)
+        return 0.2 * sym(shape, stream)
     low, width = {"g": (0.8, 0.4), "v": (0.6, 0.8)}[role]
-    return (low + width * uniform(int(np.prod(shape)), stream)).reshape(shape)
+    return (low + width * unit(int(np.prod(shape)), stream)).reshape(shape)
 
 
 def load(module: nn.Module, tensors: Mapping[str, Tensor]) -> None:

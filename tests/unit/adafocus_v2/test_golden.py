@@ -23,17 +23,11 @@ from foveal.systems.adafocus_v2.model import (
 )
 from foveal.systems.adafocus_v2.protocol import frame_order, paper_tsm
 from foveal.train import learning_rate_factor
+from tests.helpers_golden import close, sym
 from tests.unit.adafocus_v2 import made
 
 INSTANCES = (0, 1)
 PASSES = ("policy", "random")
-
-
-def close(found, wanted, *, relative=1e-5):
-    """Compare on the scale of the largest value: the golden arrays are stored as float32."""
-    found = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
-    wanted = np.asarray(wanted).reshape(found.shape)
-    assert np.abs(found - wanted).max() <= relative * np.abs(wanted).max()
 
 
 @pytest.mark.parametrize("instance", INSTANCES)
@@ -288,7 +282,7 @@ def test_encoders_of_the_shift_variant(name, instance):
     network = ShiftEncoder(encoder, num_frames=frames, cfg=cfg).double().eval()
     made.load(network, shift_tensors(network, made.filled(module, gain=gain)))
     stream = int(table["x_k"][0])
-    images = 1.5 * made.symmetric((clips, 3 * frames, side, side), stream).astype(np.float32)
+    images = 1.5 * sym((clips, 3 * frames, side, side), stream).astype(np.float32)
     rows = torch.from_numpy(images.astype(np.float32).astype(np.float64)).unflatten(1, (-1, 3))
     maps, final, regular = network(rows.flatten(0, 1))
     close(final, table["final"], relative=1e-4)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,38 +17,10 @@ from foveal.sampling.budget import exit_indices, exit_shares, solve_thresholds
 from foveal.systems.adafocus_v3 import protocol, recipe
 from foveal.systems.adafocus_v3.model import Network, RegionPolicy, TimePolicy, build, make_network
 from foveal.systems.adafocus_v3.protocol import take_frames
-from tests.helpers_golden import fill, sym, unit
+from tests.helpers_golden import Golden, close, sym, unit
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "adafocus_v3"
+GOLDEN = Golden(Path(__file__).parents[2] / "golden" / "adafocus_v3")
 INSTANCES = (0, 1)
-
-
-@cache
-def everything():
-    with np.load(GOLDEN / "official.npz") as arrays:
-        return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}
-
-
-def golden(kind):
-    found = {
-        n.removeprefix(f"{kind}."): a for n, a in everything().items() if n.startswith(f"{kind}.")
-    }
-    assert found, f"no golden arrays {kind}"
-    return found
-
-
-def filled(kind, *, gain=1.0):
-    listed = json.loads((GOLDEN / "params.json").read_text())[kind]
-    return {
-        name: torch.from_numpy(fill(role, tuple(shape), k, gain=gain).astype(np.float32)).double()
-        for k, name, role, shape in listed
-    }
-
-
-def close(found, wanted, *, relative=1e-5):
-    found = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
-    wanted = np.asarray(wanted).reshape(found.shape)
-    assert np.abs(found - wanted).max() <= relative * np.abs(wanted).max()
 
 
 def deepclose(found, wanted):
@@ -104,7 +74,7 @@ WHOLE = {
 @pytest.mark.parametrize("kind", ["spolicy", "spolicy_tsm"])
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_policy_of_space(kind, instance):
-    table = golden(f"{kind}.{instance}")
+    table = GOLDEN.arrays(f"{kind}.{instance}")
     channels, width, frames, clips, side = (int(d) for d in table["dims"])
     assert side == 7
     cfg = replace(
@@ -113,7 +83,9 @@ def test_policy_of_space(kind, instance):
     policy = RegionPolicy(cfg, in_channels=channels).double().eval()
     load(
         policy,
-        renamed(filled(f"{kind}.{instance}", gain=table["gain"][0]), {"encoder.": "encode."}),
+        renamed(
+            GOLDEN.filled(f"{kind}.{instance}", gain=table["gain"][0]), {"encoder.": "encode."}
+        ),
     )
     maps = torch.tensor(table["feat"]).unflatten(0, (clips, frames)).requires_grad_()
     found = policy(maps)
@@ -126,7 +98,7 @@ def test_policy_of_space(kind, instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_policy_of_time(instance):
-    table = golden(f"tpolicy.{instance}")
+    table = GOLDEN.arrays(f"tpolicy.{instance}")
     channels, width, frames, clips = (int(d) for d in table["dims"])
     cfg = replace(protocol.paper_uni(), time_channels=width)
     stored = [torch.tensor(table[f"w{i}"]) for i in range(11)]
@@ -161,7 +133,7 @@ KINKS = {"mapcrop": [2, 4, 5, 6], "tinycrop": slice(None)}
 @pytest.mark.parametrize("kind", ["mapcrop", "tinycrop"])
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_crops_of_any_size_and_their_gradient(kind, instance):
-    table = golden(f"{kind}.{instance}")
+    table = GOLDEN.arrays(f"{kind}.{instance}")
     side, size, patch = (int(x) for x in table["size"])
     images = torch.tensor(table["feat" if kind == "mapcrop" else "frames"])
     action = torch.tensor(table["action"], requires_grad=True)
@@ -174,7 +146,7 @@ def test_crops_of_any_size_and_their_gradient(kind, instance):
 
 
 def test_crops_of_pictures():
-    table = golden("framecrop.0")
+    table = GOLDEN.arrays("framecrop.0")
     side, patch = (int(x) for x in table["size"])
     images = pictures((3, 3, side, side), table["frame_k"][0])
     action = torch.tensor(table["action"], requires_grad=True)
@@ -185,7 +157,7 @@ def test_crops_of_pictures():
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_beyond_the_border(instance):
-    table = golden(f"border.{instance}")
+    table = GOLDEN.arrays(f"border.{instance}")
     side, patch = (int(x) for x in table["size"])
     action = torch.tensor(table["action"])
     ones = torch.ones(len(action), 3, side, side, dtype=torch.float64)
@@ -203,7 +175,7 @@ def test_beyond_the_border(instance):
 @pytest.mark.parametrize("instance", INSTANCES)
 @pytest.mark.parametrize("draw", ["center", "random"])
 def test_frames_taken_by_weight(draw, instance):
-    table = golden(f"pick.{instance}")
+    table = GOLDEN.arrays(f"pick.{instance}")
     _, frames, count = (int(c) for c in table["counts"])
     compared = 0
     for row, weights in enumerate(table["weights"]):
@@ -217,7 +189,7 @@ def test_frames_taken_by_weight(draw, instance):
 
 
 def test_a_query_of_zero():
-    table = golden("pick_zero.0")
+    table = GOLDEN.arrays("pick_zero.0")
     _, frames, count = (int(c) for c in table["counts"])
     found = take_frames(
         table["weights"][0], num_frames=frames, count=count, offsets=np.zeros(count)
@@ -234,7 +206,7 @@ def removed_by(draws, frames):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_monte_carlo_mix(instance):
-    table = golden(f"mc.{instance}")
+    table = GOLDEN.arrays(f"mc.{instance}")
     clips, frames, width, draws, samples = (int(d) for d in table["dims"])
     weights = torch.tensor(table["weights"], requires_grad=True)
     rows = torch.tensor(table["feat"], requires_grad=True)
@@ -265,7 +237,7 @@ def test_monte_carlo_mix(instance):
 @pytest.mark.parametrize("instance", INSTANCES)
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_classifier(instance, mode):
-    table = golden(f"classifier.{instance}")
+    table = GOLDEN.arrays(f"classifier.{instance}")
     wide, narrow, glances, looks, classes, _ = (int(d) for d in table["dims"])
     both = nn.ModuleDict()
     for name, width, count, beside in (
@@ -280,7 +252,7 @@ def test_classifier(instance, mode):
             dropout=0.0,
             beside_width=beside,
         )
-    load(both.double(), renamed(filled(f"classifier.{instance}"), CLASSIFIER))
+    load(both.double(), renamed(GOLDEN.filled(f"classifier.{instance}"), CLASSIFIER))
     both.train(mode == "train")
     best = both["glance_classifier"].best(torch.tensor(table["glance"]))
     first = both["glance_classifier"].heads(best)
@@ -292,7 +264,7 @@ def test_classifier(instance, mode):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_loss_and_its_gradients(instance):
-    table = golden(f"loss.{instance}")
+    table = GOLDEN.arrays(f"loss.{instance}")
     clips, glances, looks, classes = (int(d) for d in table["dims"])
     shapes = {"cat": glances + looks, "local": looks, "glance": glances}
     given = {
@@ -331,7 +303,7 @@ def test_loss_and_its_gradients(instance):
 def toy(instance):
     """Return the golden toy network, filled, float64, its arrays, and its clips."""
     kind = f"whole.{instance}"
-    table = golden(kind)
+    table = GOLDEN.arrays(kind)
     _, frames, glances, looks, classes, patch = (int(d) for d in table["dims"])
     cfg = replace(
         protocol.uni_released(num_classes=classes, focus_size=patch),
@@ -348,7 +320,7 @@ def toy(instance):
         cfg, glance=ImageEncoder(glance, width=5), focus=ImageEncoder(focus, width=6)
     ).double()
     network.normalise = nn.Identity()
-    load(network, renamed(filled(kind, gain=table["gain"][0]), WHOLE))
+    load(network, renamed(GOLDEN.filled(kind, gain=table["gain"][0]), WHOLE))
     clips = int(table["dims"][0])
     images = pictures((clips, 3 * frames, 224, 224), table["image_k"][0])
     return network, table, images.unflatten(1, (frames, 3))
@@ -403,7 +375,7 @@ GROUPS = (
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_a_training_step_of_the_whole_network(instance):
     network, whole, frames = toy(instance)
-    table = golden(f"whole_train.{instance}")
+    table = GOLDEN.arrays(f"whole_train.{instance}")
     cfg, clips = network.cfg, len(frames)
     network.train()
     start = np.arange(clips)[:, None] * cfg.num_frames
@@ -452,9 +424,9 @@ def norm_of(network, group):
 
 
 def test_exits():
-    table = golden("exit.0")
+    table = GOLDEN.arrays("exit.0")
     cal, test = (table[f"{half}_logits"].max(axis=-1).T for half in ("cal", "test"))
-    costs = golden("gflops.0")["total"]
+    costs = GOLDEN.arrays("gflops.0")["total"]
     for row, q in enumerate(table["q"]):
         thresholds = solve_thresholds(cal, exit_shares(q, num_exits=17))
         left = exit_indices(test, thresholds)
@@ -483,7 +455,7 @@ def gmacs(cfg):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_7_what_it_costs(instance):
-    table = golden(f"gflops.{instance}")
+    table = GOLDEN.arrays(f"gflops.{instance}")
     patch = int(table["patch"][0])
     cost = gmacs(protocol.paper_uni(focus_size=patch))
     assert cost["glance"] == pytest.approx(table["total"][0], rel=0.01)

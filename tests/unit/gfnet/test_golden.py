@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,39 +15,11 @@ from foveal.sampling.budget import exit_indices, exit_shares, solve_thresholds
 from foveal.systems.gfnet import protocol, recipe
 from foveal.systems.gfnet.model import CascadeFusion, Policy, RecurrentFusion, log_density
 from foveal.systems.gfnet.recipe import PolicyOptions
-from tests.helpers_golden import fill
+from tests.helpers_golden import Golden, close
 
-GOLDEN = Path(__file__).parents[2] / "golden" / "gfnet"
+GOLDEN = Golden(Path(__file__).parents[2] / "golden" / "gfnet")
 INSTANCES = (0, 1)
 PARTS = {"state_net.": "encode.", "gru.": "memory.", "actor.": "actor.", "critic.": "critic."}
-
-
-@cache
-def everything():
-    with np.load(GOLDEN / "official.npz") as arrays:
-        return {name: np.asarray(arrays[name], np.float64) for name in arrays.files}
-
-
-def golden(kind):
-    found = {
-        n.removeprefix(f"{kind}."): a for n, a in everything().items() if n.startswith(f"{kind}.")
-    }
-    assert found, f"no golden arrays {kind}"
-    return found
-
-
-def filled(kind, *, gain=1.0):
-    listed = json.loads((GOLDEN / "params.json").read_text())[kind]
-    return {
-        name: torch.from_numpy(fill(role, tuple(shape), k, gain=gain).astype(np.float32)).double()
-        for k, name, role, shape in listed
-    }
-
-
-def close(found, wanted, *, relative=1e-5):
-    found = found.detach().numpy() if isinstance(found, torch.Tensor) else np.asarray(found)
-    wanted = np.asarray(wanted).reshape(found.shape)
-    assert np.abs(found - wanted).max() <= relative * np.abs(wanted).max()
 
 
 def policy_of(kind, instance, table):
@@ -63,7 +33,9 @@ def policy_of(kind, instance, table):
                                  "policy_width": cfg.policy_width})()  # fmt: skip
     policy = Policy(shaped).double()
     state = {}
-    for name, tensor in filled(f"policy_{kind}.{instance}", gain=float(table["gain"][0])).items():
+    for name, tensor in GOLDEN.filled(
+        f"policy_{kind}.{instance}", gain=float(table["gain"][0])
+    ).items():
         (start,) = (s for s in PARTS if name.startswith(s))
         rest = name.removeprefix(start).replace("_l0", "")
         if kind == "flat" and start == "state_net.":  # ours begins by flattening
@@ -81,7 +53,7 @@ def policy_of(kind, instance, table):
 @pytest.mark.parametrize("instance", INSTANCES)
 @pytest.mark.parametrize("kind", ["conv", "flat"])
 def test_policy_step_by_step_and_replayed(kind, instance):
-    table = golden(f"policy_{kind}.{instance}")
+    table = GOLDEN.arrays(f"policy_{kind}.{instance}")
     policy = policy_of(kind, instance, table)
     maps = torch.from_numpy(table["state"])
     memory = policy.start(maps[0])
@@ -100,9 +72,9 @@ def test_policy_step_by_step_and_replayed(kind, instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_exploring_clips_first_and_scores_what_is_clipped(instance):
-    table = golden(f"explore.{instance}")
-    policy = policy_of("conv", instance, golden(f"policy_conv.{instance}"))
-    maps = torch.from_numpy(golden(f"policy_conv.{instance}")["state"])
+    table = GOLDEN.arrays(f"explore.{instance}")
+    policy = policy_of("conv", instance, GOLDEN.arrays(f"policy_conv.{instance}"))
+    maps = torch.from_numpy(GOLDEN.arrays(f"policy_conv.{instance}")["state"])
     memory = policy.start(maps[0])
     for step, seen in enumerate(maps):
         mean, memory = policy.step(seen, memory)
@@ -113,8 +85,8 @@ def test_exploring_clips_first_and_scores_what_is_clipped(instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_updates_of_ppo(instance):
-    table = golden(f"ppo.{instance}")
-    policy = policy_of("conv", instance, {**golden(f"policy_conv.{instance}"), **{
+    table = GOLDEN.arrays(f"ppo.{instance}")
+    policy = policy_of("conv", instance, {**GOLDEN.arrays(f"policy_conv.{instance}"), **{
         k: table[k] for k in ("dims", "gain")}})  # fmt: skip
     maps, actions = (torch.from_numpy(table[k]) for k in ("state", "action"))
     old, reward = (torch.from_numpy(table[k]) for k in ("old_logprob", "reward"))
@@ -142,7 +114,7 @@ def test_updates_of_ppo(instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_classifier_that_is_a_gru(instance):
-    table = golden(f"seq_rnn.{instance}")
+    table = GOLDEN.arrays(f"seq_rnn.{instance}")
     feat, classes = table["feat"], int(table["dims"][2])
     width = int(table["dims"][1])
     shaped = type("Shaped", (), {"width": feat.shape[2], "fusion_width": width,
@@ -163,9 +135,9 @@ def test_classifier_that_is_a_gru(instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_classifier_that_is_a_cascade(instance):
-    feat = golden(f"seq_rnn.{instance}")["feat"]
-    wanted = golden(f"seq_cascade.{instance}")["logits_from_step2"]
-    weights = filled(f"seq_cascade.{instance}")
+    feat = GOLDEN.arrays(f"seq_rnn.{instance}")["feat"]
+    wanted = GOLDEN.arrays(f"seq_cascade.{instance}")["logits_from_step2"]
+    weights = GOLDEN.filled(f"seq_cascade.{instance}")
     steps, clips, width = feat.shape
     classes = wanted.shape[-1]
     shaped = type("Shaped", (), {"width": width, "num_steps": steps, "num_classes": classes})()
@@ -184,7 +156,7 @@ def test_classifier_that_is_a_cascade(instance):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_reward_is_the_growth_of_the_label(instance):
-    table = golden(f"reward.{instance}")
+    table = GOLDEN.arrays(f"reward.{instance}")
     logits = torch.from_numpy(table["logits"]).transpose(0, 1)
     label = torch.from_numpy(table["label"]).long()
     confidence = recipe.label_confidence(logits, label)
@@ -195,7 +167,7 @@ def test_reward_is_the_growth_of_the_label(instance):
 @pytest.mark.parametrize("instance", INSTANCES)
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
 def test_glance_is_resized_with_corners_aligned(instance, mode):
-    table = golden(f"prime.{instance}")
+    table = GOLDEN.arrays(f"prime.{instance}")
     size = int(table["size"][1])
     image = torch.from_numpy(table["image"]).float()
     found = functional.interpolate(image, (size, size), mode=mode, align_corners=True)
@@ -204,7 +176,7 @@ def test_glance_is_resized_with_corners_aligned(instance, mode):
 
 @pytest.mark.parametrize("instance", INSTANCES)
 def test_square_is_a_slice(instance):
-    table = golden(f"patch.{instance}")
+    table = GOLDEN.arrays(f"patch.{instance}")
     side, square = (int(s) for s in table["size"])
     num = len(table["action"])
     image = torch.arange(num * side * side, dtype=torch.float64).reshape(num, 1, side, side)
@@ -213,7 +185,7 @@ def test_square_is_a_slice(instance):
 
 
 def test_budget_with_ties():
-    table = golden("budget_ties.0")
+    table = GOLDEN.arrays("budget_ties.0")
     sure, test = table["cal_prob"].max(-1), table["test_prob"].max(-1)
     for row, p in enumerate(table["p"]):
         shares = exit_shares(float(p), num_exits=len(sure))

@@ -37,3 +37,16 @@ def test_before_the_data_are_read_its_settings_are_known_to_be_of_a_choice() -> 
     check_asked(("video",), settings={"skim_size": 24}, **asked)
     with pytest.raises(SettingError, match="num_candidates 3 must be at least 10"):
         check_asked(("video",), settings={"num_candidates": 3}, **asked)
+
+
+def test_how_much_is_enough_is_set_where_the_video_decides() -> None:
+    found = configured({"budget": "video", "recipe.enough": 0.8})
+    stage = found.recipe.stages[-1]
+    assert stage.name == "budget"
+    loss: Any = stage.loss
+    assert loss.keywords == {"enough": 0.8}
+    assert found.recipe.arguments == {"enough": 0.8}
+    with pytest.raises(SettingError, match=r"enough 0\.8 has no effect unless budget is 'video'"):
+        configured({"recipe.enough": 0.8})
+    with pytest.raises(SettingError, match=r"--set recipe.enough=2: enough must lie in \(0, 1\]"):
+        configured({"budget": "video", "recipe.enough": 2})

@@ -222,3 +222,45 @@ def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, cache: FrameCa
     assert left == {1000, 999}
     assert FrameCache(cache.folder, limit_bytes=0).make_room() == 4
     assert not any(cache.folder.iterdir())
+
+
+def test_room_is_made_for_what_is_about_to_be_stored(tmp_path: Path, cache: FrameCache) -> None:
+    paths = [make_clip(tmp_path / f"{i}.mp4", num_frames=8) for i in range(4)]
+    sizes = []
+    for i, path in enumerate(paths[:3]):
+        before = set(cache.folder.glob("*.npy"))
+        assert cache.frames(path, CANVAS) is not None
+        new = set(cache.folder.glob("*.npy")) - before
+        sizes.append(sum(f.stat().st_size for f in new))
+        for file in new:
+            os.utime(file, (1000 + i, 1000 + i))  # the first is the oldest
+    # The run uses the oldest, which is stored, and the last, which is not yet.
+    clips = [(paths[i], CANVAS, (None, None)) for i in (0, 3)]
+    limit = FrameCache(cache.folder, limit_bytes=sum(sizes))
+    assert limit.make_room(clips, wanted_bytes=2 * sizes[0]) == 2
+    assert {f.stat().st_mtime for f in cache.folder.iterdir()} == {1000, 1002}
+    assert cache.frames(paths[3], CANVAS) is not None
+    assert sum(f.stat().st_size for f in cache.folder.iterdir()) <= limit.limit_bytes
+
+
+def test_a_clip_that_went_takes_no_room_from_others(tmp_path: Path, cache: FrameCache) -> None:
+    path = make_clip(tmp_path / "a.mp4", num_frames=8)
+    assert cache.frames(path, CANVAS) is not None
+    assert cache.make_room([(str(tmp_path / "gone.mp4"), CANVAS, (None, None))]) == 0
+    assert len(stored(cache)) == 2
+
+
+def test_clips_of_a_run_go_last_and_only_over_the_limit(tmp_path: Path, cache: FrameCache) -> None:
+    own, other = (make_clip(tmp_path / f"{i}.mp4", num_frames=8) for i in range(2))
+    assert cache.frames(own, CANVAS) is not None
+    mine = set(stored(cache))
+    assert cache.frames(other, CANVAS) is not None
+    for name in mine:
+        os.utime(cache.folder / name, (1000, 1000))
+    half = FrameCache(
+        cache.folder, limit_bytes=sum(f.stat().st_size for f in cache.folder.iterdir()) - 1
+    )
+    assert half.make_room([(own, CANVAS, (None, None))]) == 1
+    assert mine < set(stored(cache))
+    none = FrameCache(cache.folder, limit_bytes=0)
+    assert none.make_room([(own, CANVAS, (None, None))]) == 3

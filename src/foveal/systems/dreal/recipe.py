@@ -57,6 +57,7 @@ class CriticOptions:
 
 
 PAPER_CRITIC = CriticOptions()
+ONE_MODULE = CriticOptions(modules="one")
 
 
 def dreal_loss(
@@ -182,7 +183,7 @@ def evaluating(module: nn.Module) -> Iterator[None]:
 # --- recipes ------------------------------------------------------------------------------------
 
 
-def paper(*, cfg: Config | None = None, options: CriticOptions | None = None) -> Recipe:
+def paper(*, cfg: Config | None = None, options: CriticOptions = ONE_MODULE) -> Recipe:
     """Return ResNet-50 with SE on ImageNet, as such networks are trained (batch 256, 100 epochs).
 
     The paper's own figures could not be read; SGD at 0.1, momentum 0.9 and weight decay 1e-4 are
@@ -190,7 +191,6 @@ def paper(*, cfg: Config | None = None, options: CriticOptions | None = None) ->
     it is 1.28 M pictures x 100 epochs x 5 passes of 4.1 GMACs, about 2.6 EMACs.
     """
     cfg = protocol.paper() if cfg is None else cfg
-    options = CriticOptions(modules="one") if options is None else options
     stage = Stage(
         name="attention",
         loss=partial(dreal_loss, options=options),

@@ -78,6 +78,8 @@ class GateOptions:
 
 
 USUAL = GateOptions()
+SMALL_GATES = GateOptions(rounds=15)
+PAPER_GATES = GateOptions(usage=(0.3, 0.2), rounds=16)
 
 
 def sensed(network: Network, batch: Batch) -> Sensed:
@@ -371,7 +373,7 @@ def _recipe(
     )
 
 
-def paper(*, cfg: Config | None = None, options: GateOptions | None = None) -> Recipe:
+def paper(*, cfg: Config | None = None, options: GateOptions = PAPER_GATES) -> Recipe:
     """Return the setting for ActivityNet; only its shape is the paper's, the numbers are ours.
 
     Adam at 1e-4 and batches of 128 are the region that is remembered of the paper; LiteEval, from
@@ -380,7 +382,6 @@ def paper(*, cfg: Config | None = None, options: GateOptions | None = None) -> R
     0.2 EMACs, and the others 24 epochs of a third of that unless :func:`sensed_data` is used.
     """
     cfg = protocol.activitynet() if cfg is None else cfg
-    options = GateOptions(usage=(0.3, 0.2), rounds=16) if options is None else options
     stages = _stages(
         cfg.num_folds,
         Optimizer(kind="adam", lr=1e-4),
@@ -396,7 +397,7 @@ def paper(*, cfg: Config | None = None, options: GateOptions | None = None) -> R
 def small(
     *,
     cfg: Config | None = None,
-    options: GateOptions | None = None,
+    options: GateOptions = SMALL_GATES,
     steps: tuple[int, int, int] = (200, 60, 120),
 ) -> Recipe:
     """Return a run for real clips with sound at 96 px: some minutes on one core.
@@ -405,7 +406,6 @@ def small(
     is.
     """
     cfg = protocol.small() if cfg is None else cfg
-    options = GateOptions(rounds=15) if options is None else options
     large, augment = gentle(cfg.canvas)
     stages = _stages(
         cfg.num_folds,
@@ -421,7 +421,7 @@ def small(
 def tiny(
     *,
     cfg: Config | None = None,
-    options: GateOptions | None = None,
+    options: GateOptions = USUAL,
     steps: tuple[int, int, int] = (300, 200, 550),
 ) -> Recipe:
     """Return the scaled-down run of Haystack's ``modalities-v1``.
@@ -429,7 +429,6 @@ def tiny(
     Stages of 8 and 22 epochs of 2,500 clips in batches of 100, Adam at 3e-3.
     """
     cfg = protocol.tiny() if cfg is None else cfg
-    options = USUAL if options is None else options
     adam = Optimizer(kind="adam", lr=3e-3)
     lengths = _Lengths(steps=steps)
     stages = _stages(cfg.num_folds, adam, adam, lengths, options, batch_size=100)

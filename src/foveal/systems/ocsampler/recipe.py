@@ -221,6 +221,9 @@ def policy_terms(
 
 # --- how many frames a video needs --------------------------------------------------------------
 
+ENOUGH = 0.5
+"""delta: how much of the label a number of frames must give to be enough."""
+
 
 @torch.no_grad()
 def count_targets(
@@ -260,7 +263,7 @@ def count_targets(
 
 
 def count_loss(
-    network: nn.Module, batch: Batch, context: StepContext, *, enough: float = 0.5
+    network: nn.Module, batch: Batch, context: StepContext, *, enough: float = ENOUGH
 ) -> Mapping[str, Tensor]:
     """Return the cross-entropy of the head that says how many frames a video needs."""
     net = cast(Network, network)
@@ -289,20 +292,28 @@ def salient_logits(network: nn.Module, batch: Batch) -> Tensor:
     return logits
 
 
-def with_budget(cfg: Config, stage: Stage) -> tuple[Stage, ...]:
+def with_budget(cfg: Config, stage: Stage, *, enough: float) -> tuple[Stage, ...]:
     """Return the stage that follows the sampler's where the video decides its number of frames.
 
     Args:
         cfg: says whether it does.
         stage: of the sampler; optimiser and length are taken over.
+        enough: delta of :func:`count_targets`, in (0, 1].
+
+    Raises:
+        ValueError: ``enough`` is out of range, or is set where it has no effect.
     """
+    if not 0 < enough <= 1:
+        raise ValueError(f"enough must lie in (0, 1], got {enough}")
     if cfg.budget == "fixed":
+        if enough != ENOUGH:
+            raise ValueError(f"enough {enough} has no effect unless budget is 'video'")
         return ()
     return (
         replace(
             stage,
             name="budget",
-            loss=count_loss,
+            loss=partial(count_loss, enough=enough),
             judge=last_logits,
             trains=(Group(prefixes=("counter",)),),
             eval_modules=("sampler", "classifier"),
@@ -350,6 +361,7 @@ def paper(
     reward: Reward = CONFIDENCE,
     exploration: Ramp = Ramp(),
     joint: bool = False,
+    enough: float = ENOUGH,
 ) -> Recipe:
     """Return the recipe of the released ActivityNet configuration (10 candidates to 6).
 
@@ -389,7 +401,7 @@ def paper(
     return Recipe(
         name="paper",
         network=partial(Network, cfg),
-        stages=(classifier, sampler, *with_budget(cfg, sampler)),
+        stages=(classifier, sampler, *with_budget(cfg, sampler, enough=enough)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=LARGE),),
         augment=ResizedCrop(size=cfg.canvas.width),
@@ -423,7 +435,9 @@ def skim(*, cfg: Config | None = None) -> Recipe:
     )
 
 
-def tiny(*, cfg: Config | None = None, reward: Reward = CONFIDENCE) -> Recipe:
+def tiny(
+    *, cfg: Config | None = None, reward: Reward = CONFIDENCE, enough: float = ENOUGH
+) -> Recipe:
     """Return the scaled-down recipe: a minute on one core, on 10 frames of 32 px.
 
     The stage ``sampler`` is that of the sheet (SGD at 0.02, 600 steps of 40, cosine).
@@ -451,7 +465,7 @@ def tiny(*, cfg: Config | None = None, reward: Reward = CONFIDENCE) -> Recipe:
     return Recipe(
         name="tiny",
         network=partial(Network, cfg),
-        stages=(classifier, sampler, *with_budget(cfg, sampler)),
+        stages=(classifier, sampler, *with_budget(cfg, sampler, enough=enough)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
     )
@@ -463,6 +477,7 @@ def small(
     reward: Reward = CONFIDENCE,
     classifier_steps: int = 300,
     sampler_steps: int = 100,
+    enough: float = ENOUGH,
 ) -> Recipe:
     """Return a run for real clips of 10 candidates at 96 px: a few minutes on one core.
 
@@ -493,7 +508,7 @@ def small(
     return Recipe(
         name="small",
         network=partial(Network, cfg),
-        stages=(classifier, sampler, *with_budget(cfg, sampler)),
+        stages=(classifier, sampler, *with_budget(cfg, sampler, enough=enough)),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,
