@@ -100,23 +100,13 @@ def planned_of(some: tuple[Sample, ...], run: Recipe, cache: FrameCache) -> Clip
 
 
 @torch.no_grad()
-def sensed_of(
-    network: Network, data: ClipData, seeds: Array, *, learnt: bool = False
-) -> dict[str, Array]:
-    """Return what the senses make of one draw of every clip.
-
-    Args:
-        network: its senses, or those of its folds.
-        data: the clips.
-        seeds: of the draws.
-        learnt: whether the clips are those of training: then by who has not learnt from them.
-    """
+def sensed_of(network: Network, data: ClipData, seeds: Array) -> dict[str, Array]:
+    """Return what the senses make of one draw of every clip."""
     made = []
     for start in range(0, len(data), 21):
         rows = np.arange(start, min(start + 21, len(data)))
         batch = {k: v.numpy() for k, v in data.batch(rows, seeds[rows]).items()}
-        numbers = batch.pop("number")
-        made.append(recipe.sensed_data(network, batch, numbers=numbers if learnt else None))
+        made.append(recipe.sensed_data(network, batch))
     return {name: np.concatenate([one[name] for one in made]) for name in made[0]}
 
 
