@@ -366,7 +366,7 @@ def _train_options(parser: ArgumentParser) -> None:
         metavar="NAME=VALUE",
         action="append",
         default=[],
-        help="batch_size, lr, epochs, num_frames, device, precision ...; may be repeated",
+        help="batch_size, lr, epochs, num_frames, recipe.NAME, device ...; may be repeated",
     )
     parser.add_argument(
         "--pretrained",

@@ -59,8 +59,8 @@ CALIBRATE = Command(
     "curve in the bundle, for `foveal recognize --max-gmacs, --max-ms,\n"
     "--min-confidence` and `foveal curve`. Says so if a plain point is better than\n"
     "those that decide. Needs no PyTorch.\n\n"
-    "Exit code: 0 if every clip was read, 1 if one or the model could not be, 2 if the\n"
-    "command or DATA is wrong.",
+    "Exit code: 0 if every clip was read, 1 if one or the model could not be, 2 if\n"
+    "the command or DATA is wrong.",
     examples=(
         "foveal calibrate runs/first clips/",
         "foveal calibrate model.foveal labels.csv -o calibrated.foveal",

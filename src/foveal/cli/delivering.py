@@ -98,8 +98,8 @@ VERIFY = Command(
     "extra `train` installed, the exported parts are also compared with the trained\n"
     "network: on one trace outputs within 0.001, and run freely the same frames,\n"
     "boxes and exits on 99 of 100 clips. Needs no PyTorch otherwise.\n\n"
-    "Exit code: 0 if all is as stored, 1 if not or there is no bundle, 2 if the command\n"
-    "or DATA is wrong.",
+    "Exit code: 0 if all is as stored, 1 if not or there is no bundle, 2 if the\n"
+    "command or DATA is wrong.",
     examples=(
         "foveal verify first.foveal clips/",
         "foveal verify runs/first clips/ --json",

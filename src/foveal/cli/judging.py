@@ -74,8 +74,8 @@ EVALUATE = Command(
     "worst mistakes, and clips.jsonl with a line for each clip; if it is stopped, the\n"
     "same command goes on. DATA that the model was trained on is split as it was\n"
     "then; of other data without splits all is test. Needs no PyTorch.\n\n"
-    "Exit code: 0 if every clip was judged, 1 if one or the model could not be read, 2\n"
-    "if the command or DATA is wrong.",
+    "Exit code: 0 if every clip was judged, 1 if one or the model could not be\n"
+    "read, 2 if the command or DATA is wrong.",
     examples=(
         "foveal evaluate runs/first clips/",
         "foveal evaluate model.foveal labels.csv --split validation --json",
