@@ -72,11 +72,12 @@ from weizmann_task import (
     Video,
     arguments,
     best_class,
-    load,
+    by_split,
     of_part,
     over_splits,
     run,
     score,
+    trained,
 )
 
 from foveal.cost.torch_counter import count_torch_macs
@@ -89,7 +90,6 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, note, plan
 from foveal.systems.adafocus_v2 import protocol, recipe
 from foveal.systems.adafocus_v2.model import Network, build
-from foveal.train import Running, fit, terminal_line
 from foveal.types import Array, ClipInfo, PartSpec, TensorSpec
 
 RESULT = Path("results/adafocus_v2/weizmann.json")
@@ -208,17 +208,14 @@ class Glance(nn.Module):
 
 def train(videos: Sequence[Video], *, split: int, folder: Path) -> Network:
     """Return the network trained on ``videos`` with the split's seed, or the one trained before."""
-    result = fit(
+    network = trained(
         recipe.small(whole_steps=300, steps=700),
         TrainingVideos(videos, num_frames=protocol.small().num_frames, trimmed=TRIMMED),
-        out=folder,
-        seed=split,
-        running=Running(device="cpu", checkpoint_steps=100),
-        resume=True,
-        log=terminal_line(),
+        split=split,
+        folder=folder,
     )
-    assert isinstance(result.network, Network)
-    return result.network
+    assert isinstance(network, Network)
+    return network
 
 
 def runner_of(network: Network, cfg: protocol.Config) -> Runner:
@@ -316,16 +313,9 @@ def measure(
 def main() -> None:
     """Train, measure and write."""
     options = arguments(__doc__.splitlines()[0]).parse_args()
-    torch.set_num_threads(1)
-    videos = load(options.data, options.cache, protocol.small().canvas)
-    scores, from_files = [], []
-    for split in options.splits:
-        folder = options.cache / f"adafocus_v2-{split}"
-        told, compared = measure(
-            videos, split=split, folder=folder, calibration=options.calibration
-        )
-        scores.append(told)
-        from_files.append(compared)
+    scores, from_files = by_split(
+        options, measure, system="adafocus_v2", canvas=protocol.small().canvas
+    )
     if not options.calibration:
         write(scores, from_files, splits=options.splits)
 

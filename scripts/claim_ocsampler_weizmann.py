@@ -55,18 +55,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from weizmann_task import (
     TrainingVideos,
     Video,
     arguments,
     best_class,
+    by_split,
     last_look,
-    load,
     of_part,
     over_splits,
     run,
     score,
+    trained,
 )
 
 from foveal.engine.runners import Runner
@@ -77,7 +77,6 @@ from foveal.sampling.confidence import softmax
 from foveal.sampling.protocol import Steps, answer, call, look, plan
 from foveal.systems.ocsampler import protocol, recipe
 from foveal.systems.ocsampler.model import Network, build
-from foveal.train import Running, fit, terminal_line
 from foveal.types import Array, ClipInfo
 
 RESULT = Path("results/ocsampler/weizmann.json")
@@ -151,18 +150,14 @@ def ways(
 
 def train(videos: Sequence[Video], *, split: int, folder: Path) -> Network:
     """Return the network trained on ``videos`` with the split's seed, or the one trained before."""
-    data = TrainingVideos(videos, num_frames=protocol.small().num_candidates)
-    result = fit(
+    network = trained(
         recipe.small(classifier_steps=600, sampler_steps=200),
-        data,
-        out=folder,
-        seed=split,
-        running=Running(device="cpu", checkpoint_steps=100),
-        resume=True,
-        log=terminal_line(),
+        TrainingVideos(videos, num_frames=protocol.small().num_candidates),
+        split=split,
+        folder=folder,
     )
-    assert isinstance(result.network, Network)
-    return result.network
+    assert isinstance(network, Network)
+    return network
 
 
 def runner_of(network: Network, cfg: protocol.Config) -> Runner:
@@ -201,16 +196,9 @@ def measure(
 def main() -> None:
     """Train, measure and write."""
     options = arguments(__doc__.splitlines()[0]).parse_args()
-    torch.set_num_threads(1)
-    videos = load(options.data, options.cache, protocol.small().canvas)
-    scores, from_files = [], []
-    for split in options.splits:
-        folder = options.cache / f"ocsampler-{split}"
-        told, compared = measure(
-            videos, split=split, folder=folder, calibration=options.calibration
-        )
-        scores.append(told)
-        from_files.append(compared)
+    scores, from_files = by_split(
+        options, measure, system="ocsampler", canvas=protocol.small().canvas
+    )
     if not options.calibration:
         write(scores, from_files, splits=options.splits)
 

@@ -14,10 +14,10 @@ and the settings in ``TRAINED`` below; systems that have none there take the rec
 
 Baselines: the system ``baselines``, frames classified one by one and their probabilities averaged.
 ``uniform 16`` takes 16 at equal distances, ``dense 1 fps`` one a second (300): the same weights.
-Beside a system stands its first plain operating point (``NAME, uniform N``: the same weights,
-nothing chosen), so that it can be told what the choice brings and what its network (added after
-the first result; no claim rests on it). Accuracy is that of the class with the largest probability,
-whether or not it is known.
+Beside a system stands its plain operating point (``NAME, dense``, or else its first ``NAME, uniform
+N``: the same weights, nothing chosen), so that it can be told what the choice brings and what its
+network (added after the first result; no claim rests on it). Accuracy is that of the class with the
+largest probability, whether or not it is known.
 
 Cost, from file to label with a loaded model: the file is opened, read, looked at and answered, one
 file at a time, one thread for the decoder and one for the parts. Wall time and processor time
@@ -170,12 +170,13 @@ Settings = Mapping[str, Any] | None
 
 
 def plain_of(model: Any) -> tuple[str, Mapping[str, Any]]:
-    """Return name and settings of the dearest point of a model at which nothing is chosen."""
+    """Return name and settings of a model's point at which all is looked at, or nothing chosen."""
     protocol = importlib.import_module(f"{index.find(model.name).module}.protocol")
-    for point in protocol.operating_points(model.config):
-        if point.is_plain and not point.is_chance:
-            return point.name, point.settings
-    raise ValueError(f"{model.name} has no plain operating point")
+    points = [p for p in protocol.operating_points(model.config) if p.is_plain and not p.is_chance]
+    if not points:
+        raise ValueError(f"{model.name} has no plain operating point")
+    point = next((p for p in points if p.family == "dense"), points[0])
+    return point.name, point.settings
 
 
 def at(run: Path, settings: Settings) -> Any:

@@ -14,19 +14,20 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from untrim_weizmann import read, untrim
 
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import Runner
-from foveal.recipe import Batch
+from foveal.recipe import Batch, Recipe
 from foveal.records import Failure
 from foveal.sampling.protocol import Steps
+from foveal.train import Running, fit, terminal_line
 from foveal.train.data import Trouble, stack
 from foveal.types import Array, Canvas, ClipInfo
 from foveal.video import ArraySource, open_source
@@ -40,6 +41,7 @@ MOST_FRAMES = 10_000
 
 Part = Literal["train", "calibration", "test"]
 Protocol = Callable[[ClipInfo], Steps]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -261,6 +263,51 @@ def over_splits(
                 "by_split": [round(value, 4) for value in values],
             }
     return told
+
+
+def trained(recipe: Recipe, data: TrainingVideos, *, split: int, folder: Path) -> nn.Module:
+    """Return the network trained with the split's seed, or the one trained before.
+
+    Args:
+        recipe: of the system.
+        data: the split's videos.
+        split: its number.
+        folder: where the run is kept; one that was stopped goes on.
+    """
+    running = Running(device="cpu", checkpoint_steps=100)
+    done = fit(
+        recipe, data, out=folder, seed=split, running=running, resume=True, log=terminal_line()
+    )
+    return done.network
+
+
+def by_split(
+    options: argparse.Namespace,
+    measure: Callable[..., tuple[T, dict[str, int]]],
+    *,
+    system: str,
+    canvas: Canvas,
+) -> tuple[list[T], list[dict[str, int]]]:
+    """Return what ``measure`` says of each split that was asked for: scores, and runs from files.
+
+    Args:
+        options: see :func:`arguments`.
+        measure: trains and judges on one split.
+        system: whose runs are kept below ``options.cache``.
+        canvas: what the pictures are rendered on.
+    """
+    torch.set_num_threads(1)
+    videos = load(options.data, options.cache, canvas)
+    told = [
+        measure(
+            videos,
+            split=split,
+            folder=options.cache / f"{system}-{split}",
+            calibration=options.calibration,
+        )
+        for split in options.splits
+    ]
+    return [scores for scores, _ in told], [files for _, files in told]
 
 
 def arguments(about: str) -> argparse.ArgumentParser:

@@ -11,7 +11,14 @@ from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Sequence
 
 from foveal.cli.budgets import CALIBRATE, CURVE
-from foveal.cli.command import Command, format_option, natural, positive, positive_number
+from foveal.cli.command import (
+    Command,
+    data_options,
+    natural,
+    positive,
+    positive_number,
+    threads_option,
+)
 from foveal.cli.delivering import EXPORT, VERIFY
 from foveal.cli.guard import USAGE, complain, guarded
 from foveal.cli.judging import EVALUATE
@@ -128,9 +135,7 @@ def _recognize_options(parser: ArgumentParser) -> None:
         help="also look at everything; say how well both agree and what was saved",
     )
     _explain_option(parser)
-    parser.add_argument(
-        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
-    )
+    threads_option(parser)
     _budget_options(parser)
 
 
@@ -375,10 +380,7 @@ def _train_options(parser: ArgumentParser) -> None:
         const="auto",
         help="begin with ImageNet weights: from a file, or found in packages and caches",
     )
-    format_option(parser)
-    parser.add_argument(
-        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
-    )
+    data_options(parser)
     parser.add_argument(
         "--seed", metavar="N", type=natural, default=0, help="of everything drawn (default: 0)"
     )

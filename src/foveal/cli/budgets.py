@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from foveal.cli.command import Command, format_option, positive
+from foveal.cli.command import Command, data_options, judged_arguments, threads_option
 
 
 def _calibrate_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "subject",
-        metavar="RUN_OR_BUNDLE",
-        help="folder that `foveal train` left, or a .foveal file",
-    )
-    parser.add_argument("data", metavar="DATA", help="labelled clips, in any form of docs/data.md")
+    judged_arguments(parser)
     parser.add_argument(
         "--split",
         choices=("validation", "train", "test"),
@@ -26,13 +21,8 @@ def _calibrate_options(parser: ArgumentParser) -> None:
         metavar="OUT.foveal",
         help="bundle to write (default: the one that is measured takes the curve up)",
     )
-    format_option(parser)
-    parser.add_argument(
-        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
-    )
+    data_options(parser)
+    threads_option(parser)
 
 
 def _calibrate(options: Namespace) -> int:

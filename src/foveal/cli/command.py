@@ -94,11 +94,31 @@ FORMATS = (
 """As in :mod:`foveal.dataset`, which is not loaded for that."""
 
 
-def format_option(parser: ArgumentParser) -> None:
-    """Let ``--format`` say what DATA is."""
+def judged_arguments(parser: ArgumentParser) -> None:
+    """Take a model, and the clips it is judged on."""
+    parser.add_argument(
+        "subject",
+        metavar="RUN_OR_BUNDLE",
+        help="folder that `foveal train` left, or a .foveal file",
+    )
+    parser.add_argument("data", metavar="DATA", help="labelled clips, in any form of docs/data.md")
+
+
+def data_options(parser: ArgumentParser) -> None:
+    """Let ``--format`` say what DATA is, and ``--videos`` where its videos are."""
     parser.add_argument(
         "--format",
         metavar="FORMAT",
         choices=FORMATS,
         help=f"of DATA (default: by its looks): {', '.join(FORMATS)}",
+    )
+    parser.add_argument(
+        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
+    )
+
+
+def threads_option(parser: ArgumentParser) -> None:
+    """Let ``--threads`` say on how many cores to compute."""
+    parser.add_argument(
+        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
     )

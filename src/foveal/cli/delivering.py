@@ -4,17 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from foveal.cli.command import Command, format_option, positive
-
-
-def _data_options(parser: ArgumentParser) -> None:
-    format_option(parser)
-    parser.add_argument(
-        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
-    )
-    parser.add_argument(
-        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
-    )
+from foveal.cli.command import Command, data_options, threads_option
 
 
 def _export_options(parser: ArgumentParser) -> None:
@@ -29,7 +19,8 @@ def _export_options(parser: ArgumentParser) -> None:
         "show ranges, and its test clips what is lost (needs the extra `train`)",
     )
     parser.add_argument("--force", action="store_true", help="replace BUNDLE if it is there")
-    _data_options(parser)
+    data_options(parser)
+    threads_option(parser)
 
 
 def _export(options: Namespace) -> int:
@@ -72,7 +63,8 @@ def _verify_options(parser: ArgumentParser) -> None:
     )
     parser.add_argument("data", metavar="DATA", help="the clips that its number was measured on")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    _data_options(parser)
+    data_options(parser)
+    threads_option(parser)
 
 
 def _verify(options: Namespace) -> int:

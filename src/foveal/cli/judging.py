@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from foveal.cli.command import Command, format_option, positive, positive_number
+from foveal.cli.command import (
+    Command,
+    data_options,
+    judged_arguments,
+    positive_number,
+    threads_option,
+)
 
 
 def _evaluate_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "subject",
-        metavar="RUN_OR_BUNDLE",
-        help="folder that `foveal train` left, or a .foveal file",
-    )
-    parser.add_argument("data", metavar="DATA", help="labelled clips, in any form of docs/data.md")
+    judged_arguments(parser)
     parser.add_argument(
         "--split",
         choices=("test", "validation", "train"),
@@ -25,10 +26,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         metavar="FOLDER",
         help="where to write, or to go on (default: SPLIT-DATA in RUN, or below evaluations/)",
     )
-    format_option(parser)
-    parser.add_argument(
-        "--videos", metavar="FOLDER", help="where the videos of a list are (default: beside it)"
-    )
+    data_options(parser)
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--point",
@@ -42,9 +40,7 @@ def _evaluate_options(parser: ArgumentParser) -> None:
         "--max-ms", metavar="X", type=positive_number, help="likewise, on this machine"
     )
     parser.add_argument("--json", action="store_true", help="print evaluation.json on one line")
-    parser.add_argument(
-        "--threads", metavar="N", type=positive, help="cores to compute with (default: all)"
-    )
+    threads_option(parser)
 
 
 def _evaluate(options: Namespace) -> int:

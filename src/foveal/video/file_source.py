@@ -20,7 +20,7 @@ from foveal.video.opening import open_video
 from foveal.video.picture import is_picture
 from foveal.video.planned import check_planned
 from foveal.video.probing import describe
-from foveal.video.render import frame_orientation, render
+from foveal.video.render import frame_orientation, render_view
 from foveal.video.seeking import Seeker
 from foveal.video.sound import SoundReader
 from foveal.video.store import FrameStore, Picture
@@ -193,11 +193,7 @@ class FileSource:
         if orientation is None:
             aspect = self._opened.pixel_aspect
             orientation = replace(frame_orientation(frame), pixel_aspect=aspect)
-        if isinstance(view, Canvas):
-            picture = render(frame, view, orientation=orientation)
-        else:
-            size = (view.height, view.width)
-            picture = render(frame, view.canvas, box=view.box, size=size, orientation=orientation)
+        picture = render_view(frame, view, orientation=orientation)
         self._meter.frames_converted += 1
         self._meter.render_ms += (time.perf_counter() - started) * 1e3
         return picture

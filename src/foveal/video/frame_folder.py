@@ -22,7 +22,7 @@ from foveal.video.errors import (
 from foveal.video.opening import check_file
 from foveal.video.picture import is_picture, read_head
 from foveal.video.planned import check_planned, frame_on_display
-from foveal.video.render import render
+from foveal.video.render import render_view
 from foveal.video.store import FrameStore, Picture
 
 if TYPE_CHECKING:
@@ -140,16 +140,7 @@ class FrameFolderSource:
 
     def _rendered(self, frame: VideoFrame, view: Canvas | Crop) -> Picture:
         started = time.perf_counter()
-        if isinstance(view, Canvas):
-            picture = render(frame, view, orientation=self._first.orientation)
-        else:
-            picture = render(
-                frame,
-                view.canvas,
-                box=view.box,
-                size=(view.height, view.width),
-                orientation=self._first.orientation,
-            )
+        picture = render_view(frame, view, orientation=self._first.orientation)
         self._meter.frames_converted += 1
         self._meter.render_ms += (time.perf_counter() - started) * 1e3
         return picture

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from foveal.types import Array, Canvas, ClipInfo, Crop, Features, Look, Meter, Plan, Sound
 from foveal.video.errors import NoSoundError, shown
 from foveal.video.planned import check_planned, frame_on_display
-from foveal.video.render import render
+from foveal.video.render import render_view
 
 
 class ArraySource:
@@ -117,12 +117,7 @@ class ArraySource:
     def _picture(self, place: int, view: Canvas | Crop) -> NDArray[np.uint8]:
         key = (place, view)
         if key not in self._pictures:
-            frame = self._frames[place]
-            if isinstance(view, Canvas):
-                self._pictures[key] = render(frame, view)
-            else:
-                size = (view.height, view.width)
-                self._pictures[key] = render(frame, view.canvas, box=view.box, size=size)
+            self._pictures[key] = render_view(self._frames[place], view)
             self._meter.frames_converted += 1
         return self._pictures[key]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from foveal.types import Box, Canvas, check_box
+from foveal.types import Box, Canvas, Crop, check_box
 from foveal.video.geometry import (
     Orientation,
     canvas_offset,
@@ -93,6 +93,31 @@ def render(
     picture = _upright(_convert(frame, *_stored(view, *scaled), canvas.kernel), view)
     left, top = canvas_offset(canvas, scaled)
     return np.ascontiguousarray(picture[:, top : top + canvas.height, left : left + canvas.width])
+
+
+def render_view(
+    frame: VideoFrame | NDArray[np.uint8],
+    view: Canvas | Crop,
+    *,
+    orientation: Orientation | None = None,
+) -> NDArray[np.uint8]:
+    """Return what ``view`` shows of ``frame``: the canvas, or the native cut of a crop.
+
+    Args:
+        frame: as for :func:`render`.
+        view: what is looked at.
+        orientation: as for :func:`render`.
+
+    Returns:
+        uint8 (3,H,W), RGB, full range.
+
+    Raises:
+        ValueError: the crop's box is outside the canvas, or the array is wrong.
+    """
+    if isinstance(view, Canvas):
+        return render(frame, view, orientation=orientation)
+    size = (view.height, view.width)
+    return render(frame, view.canvas, box=view.box, size=size, orientation=orientation)
 
 
 def frame_orientation(frame: VideoFrame) -> Orientation:

@@ -206,7 +206,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         clip,
         candidate_times(cfg, clip),
         pass_megapixels=cfg.pass_megapixels,
-        max_gap=1 / cfg.num_candidates,  # a keyframe for each, or a picture would be kept twice
+        max_gap=1 / cfg.num_candidates,  # a keyframe in every part
     )
     if cfg.choose == "uniform":
         yield from uniform_steps(cfg, times, keyframes=keyframes)
