@@ -1,15 +1,23 @@
 """Measure HCMS's claim on Haystack: sounds where sound tells, looks where pictures tell.
 
-The rules below were written down before the first number of the seeds 0 to 2 was seen.
+The rules below were written down before the first number of the seeds 0 to 2 was seen under them.
 
     python scripts/claim_hcms.py               # results/hcms/modalities.json
-    python scripts/claim_hcms.py --seeds 100   # prints, writes nothing
+    python scripts/claim_hcms.py --seeds 100   # on ``calibration``; prints, writes nothing
 
 Task: the preset ``modalities-v1``, 10 classes, of which sound tells 4, a picture 3 and motion 3;
-pixels and sound, not features. For each of the seeds 0, 1, 2: the recipe ``tiny`` with usage 0.25
-and 0.15, lambda 2 and 300, 200 and 1,100 steps, on 4,000 samples of ``train``; figures are of 2,000
-of ``test``. Usage and steps were chosen with seed 100: at the recipe's own (0.3 and 0.2, 550 steps)
-it was 0.2 points below always-on at 27 % of its cost, at these 0.3 points above that at 23 %.
+pixels and sound, not features. For each of the seeds 0, 1, 2: the recipe ``tiny`` with usage 0.2
+and 0.1, lambda 2 and 300, 200 and 1,100 steps, on 4,000 samples of ``train``; figures are of 2,000
+of ``test``.
+
+This is the second run. The first had usage 0.25 and 0.15, all else the same, and failed in (a):
+24.5, 25.6 and 23.8 % of always-on where 25 % is allowed. With lambda 2 the usage term is a price
+and no limit, so motion was used above its target; a target a bit below the budget is the remedy.
+It was chosen with seed 100 on 2,000 samples of ``calibration``, where always-on is right in
+98.95 %: usage 0.25 and 0.15 came to 21.9 % of its cost and 98.85 %, 0.22 and 0.12 to 20.6 % and
+98.85 %, 0.2 and 0.1 to 19.7 % and 98.80 %; lambda 5 to 17 to 20 % and 98.2 to 98.55 %; 2,200 steps
+at 0.25 and 0.15 to 21.0 % and 99.0 %. The test samples of the seeds 0 to 2 are the same as in the
+first run.
 
 Beside it, on the same trained senses (which stand still after the first stage of the recipe):
 ``always on`` has learnt with open gates for as many steps as HCMS in both its stages; ``sound
@@ -22,7 +30,8 @@ The claim holds if, for every seed, (a) HCMS is at most one point below ``always
 than 25 % of its cost, (b) it is at least five points above the better of the two kinds of random
 gates, (c) in clips that sound tells, motion is used in at most 2 % of the steps, (d) such clips
 cost at most 60 % of what the others do in the mean, (e) along theta from 0 to 1 the cost falls
-from always-on to sound-alone and never rises by more than 2 %.
+from always-on to sound-alone and never rises by more than 2 %, (f) appearance and motion are each
+used in a share of the steps that is within 0.15 of its target.
 
 Cost rule: multiply-accumulates of the parts, counted from the modules at the declared shapes by
 `foveal.cost.torch_counter`, times the calls; the mel picture is in the part that listens. For the
@@ -71,7 +80,7 @@ from foveal.video import ArraySource
 OUT = Path("results/hcms/modalities.json")
 SEEDS = (0, 1, 2)
 TASK = find("modalities-v1")
-OPTIONS = recipe.GateOptions(usage=(0.25, 0.15))
+OPTIONS = recipe.GateOptions(usage=(0.2, 0.1))
 STEPS = (300, 200, 1100)
 NUM_TRAIN, NUM_TEST, NUM_RUN = 4_000, 2_000, 100
 THETAS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.99, 1.0)
@@ -144,10 +153,10 @@ def run_of(cfg: Config) -> Recipe:
 
 
 def longer(run: Recipe, loss: Any = None) -> Recipe:
-    """Return a recipe whose one stage opens all gates for as long as the last two stages last."""
-    opened, gated = run.stages[1:]
-    steps = (opened.steps or 0) + (gated.steps or 0)
-    stage: Stage = replace(opened, steps=steps, schedule="cosine")
+    """Return a recipe whose one stage opens all gates for as long as all after the first last."""
+    later = run.stages[1:]
+    steps = sum(stage.steps or 0 for stage in later)
+    stage: Stage = replace(later[0], steps=steps, schedule="cosine")
     return replace(run, stages=(stage if loss is None else replace(stage, loss=loss),))
 
 
@@ -179,7 +188,7 @@ def taught(seed: int, folder: Path) -> Taught:
         networks[name] = fitted(
             longer(alone), learnt, folder / name.replace(" ", "-"), seed, prepare=load
         )
-    made = made_of("test", NUM_TEST, seed)
+    made = made_of("test" if seed in SEEDS else "calibration", NUM_TEST, seed)
     found = recipe.sensed_data(senses, arrays_of(cfg, made))
     test = Sensed(*(torch.from_numpy(found[name]) for name in recipe.SENSED))
     return Taught(networks=networks, test=test, made=made)
@@ -335,6 +344,10 @@ def holds(row: Mapping[str, Any]) -> dict[str, bool]:
         "e": all(b <= 1.02 * a for a, b in pairwise(costs))
         and abs(costs[0] / full["mmacs"] - 1) < 0.01
         and abs(costs[-1] / listening - 1) < 0.01,
+        "f": all(
+            abs(used - asked) <= 0.15
+            for used, asked in zip(hcms["usage"], OPTIONS.usage, strict=True)
+        ),
     }
 
 
@@ -386,7 +399,8 @@ def write(rows: Sequence[Mapping[str, Any]]) -> None:
             "system": "hcms",
             "text": "at most a point below always-on at no more than a quarter of its cost, "
             "five points above random gates of equal use, motion in at most 2 % of the steps of "
-            "clips that sound tells, and these at most 60 % as dear; for every seed",
+            "clips that sound tells, these at most 60 % as dear, and use within 0.15 of its "
+            "target; for every seed",
             "holds": all(by_part.values()),
             "why": ", ".join(
                 f"({p}) {'holds' if h else 'does not hold'}" for p, h in by_part.items()

@@ -55,6 +55,17 @@ def on_haystack() -> list[str]:
         right, cost = (sum(t[k] for t in told) / len(told) for k in ("accuracy", "mmacs"))
         looked, moved = (sum(t["usage"][k] for t in told) / len(told) for k in (0, 1))
         lines.append(f"| {sense} | {right:.1%} | {looked:.0%} | {moved:.1%} | {cost:.1f} |")
+    enough = ", ".join(f"{row['hcms']['sound_was_enough']:.0%}" for row in rows)
+    often = [row["hcms"]["steps_open_p50_p95"] for row in rows]
+    looked, moved = (
+        ", ".join(f"{median:g} and {most:g}" for median, most in (one[k] for one in often))
+        for k in (0, 1)
+    )
+    lines += [
+        "",
+        f"No gate opened in {enough} of the clips, by seed. Steps that look, median and 95th "
+        f"percentile: {looked}; that watch motion: {moved}.",
+    ]
     same = [row["by_protocol"] for row in rows]
     below = [row["always on"]["accuracy"] - row["hcms"]["accuracy"] for row in rows]
     shares = [row["hcms"]["mmacs"] / row["always on"]["mmacs"] for row in rows]

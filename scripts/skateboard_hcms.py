@@ -142,9 +142,7 @@ def fitted(
 def opened(cfg: Config) -> Recipe:
     """Return a recipe that learns with open gates for as long as HCMS in both its stages."""
     run = recipe.small(cfg=cfg, steps=STEPS)
-    first, second = run.stages[1:]
-    steps = (first.steps or 0) + (second.steps or 0)
-    return replace(run, stages=(replace(first, steps=steps, schedule="cosine"),))
+    return replace(run, stages=run.stages[-1:])
 
 
 def judged(network: Network, some: tuple[Sample, ...]) -> Evaluation:

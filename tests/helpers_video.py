@@ -91,6 +91,37 @@ def make_clip(
     return str(path)
 
 
+def with_sound(pictures: Path, path: Path, second: NDArray[np.float32]) -> str:
+    """Copy an H.264 file, put a track beside its pictures (AAC), and return the new path.
+
+    The tracks are interleaved, as in any file that was not made at a stroke, and only a second of
+    sound is in memory at a time.
+
+    Args:
+        pictures: of whole seconds.
+        path: of the new file.
+        second: mono samples of one second, heard again and again.
+    """
+    rate, done = len(second), 0
+    with av.open(str(pictures)) as source, av.open(str(path), "w") as out:
+        shown = source.streams.video[0]
+        video = out.add_stream_from_template(shown)
+        voice = out.add_stream("aac", rate=rate, layout="mono")
+        for packet in source.demux(shown):
+            if packet.dts is None:
+                continue
+            while done < float(packet.dts * shown.time_base) + 1:
+                heard = av.AudioFrame.from_ndarray(second[None], "fltp", "mono")
+                heard.sample_rate, heard.pts = rate, done * rate
+                heard.time_base = Fraction(1, rate)
+                out.mux(voice.encode(heard))
+                done += 1
+            packet.stream = video
+            out.mux(packet)
+        out.mux(voice.encode())
+    return str(path)
+
+
 def make_sound(path: Path, samples: NDArray[np.float32], rate: int = 16000) -> str:
     """Write a file with sound only, and return its path."""
     with av.open(str(path), "w") as out:

@@ -32,7 +32,7 @@ from foveal.systems.hcms.model import (
     by_threshold,
 )
 from foveal.video import ArraySource, open_source
-from tests.helpers_video import make_clip
+from tests.helpers_video import make_clip, with_sound
 
 TINY = protocol.tiny()
 D1, D2, D3 = TINY.widths
@@ -433,6 +433,19 @@ def garbled_sound(path: str) -> str:
         data[start : start + size] = b"\xff" * size
     Path(path).write_bytes(data)
     return path
+
+
+def test_of_a_long_file_that_is_only_listened_to_no_picture_is_read(tmp_path: Path) -> None:
+    """Ten minutes, a picture every two seconds: what is read is a window of sound a step."""
+    plain = Path(make_clip(tmp_path / "plain.mp4", num_frames=1200, fps=2, gop=4))
+    path = with_sound(plain, tmp_path / "long.mp4", beep(1.0))
+    for theta, is_read in ((1.0, False), (0.0, True)):
+        cfg = replace(TINY, thetas=(theta, theta))
+        (outcome,) = ran_by(network_of(cfg), [open_source(path)])
+        assert gates_of(outcome)[:, 0].all()  # it was heard in every step
+        assert bool(outcome.cost.frames_decoded) == is_read
+        if not is_read:
+            assert outcome.cost.bytes_read < 0.02 * Path(path).stat().st_size
 
 
 def test_the_page_shows_when_each_sense_was_used(tmp_path: Path):

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from foveal.cost.torch_counter import count_torch_macs
+from foveal.engine.executor import Executor, Job
+from foveal.engine.torch_runner import TorchRunner
 from foveal.recipe import StepContext
 from foveal.sampling.salient import kept_by
 from foveal.systems.nsnet import protocol, recipe
 from foveal.systems.nsnet.model import Network, build, weighted_mean
+from foveal.train import ArrayData, Running, fit
 from foveal.types import ClipInfo
+from foveal.video import FeatureSource
 
 CFG = protocol.features(
     num_classes=5, num_frames=3, feature_width=8, preview="preview", preview_width=6
@@ -213,6 +221,24 @@ def test_the_papers_networks_cost_what_is_published() -> None:
     assert sampler < 0.2 * 16 * recogniser
 
 
+@pytest.mark.parametrize("kept", [1, 6, 16])
+def test_the_sampler_is_asked_once_however_many_are_kept(kept) -> None:
+    cfg = replace(CFG, num_frames=kept)
+    network, batch = network_of(cfg), batch_of()
+    parts = build(network, cfg)
+    seconds = np.arange(16) + 0.5
+    views = {
+        "features": (seconds, batch["frames"][0].numpy()),
+        "preview": (seconds, batch["preview"][0].numpy()),
+    }
+    source = FeatureSource(views, duration_seconds=16.0, name="clip")
+    specs = {spec.name: spec for spec in protocol.parts(cfg)}
+    runner = TorchRunner(parts, specs, {name: {(): 1} for name in specs})
+    job = Job(name="clip", open=lambda: source, steps=partial(protocol.steps, cfg, {}))
+    (done,) = Executor(runner, fetch_threads=0).run([job])
+    assert done.cost.macs == {"sampler": 1, "recogniser": kept}
+
+
 def test_keyframes_are_previewed_only_where_there_is_one_for_each_candidate() -> None:
     keys = tuple(float(t) for t in range(0, 120, 10))
     clip = ClipInfo(
@@ -240,3 +266,71 @@ def test_rounding_is_no_saliency() -> None:
     probs = logits.softmax(dim=-1).numpy()
     told = protocol.fused(cfg, probs[0], scored.attention[0].detach().numpy(), np.zeros(6))
     assert np.abs(told).max() == 0
+
+
+# --- pseudo labels by who has not seen the video ------------------------------------------------
+
+FOLDED = replace(CFG, num_folds=2)
+
+
+def numbered(numbers: list[int]) -> dict[str, torch.Tensor]:
+    return {**batch_of(len(numbers)), "number": torch.tensor(numbers)}
+
+
+def test_a_folds_recogniser_learns_from_the_videos_of_the_other_folds_alone() -> None:
+    network = network_of(FOLDED)
+    recipe.folds_loss(network, numbered([0, 2, 4]), context())["loss"].backward()
+    first, second = network.fold_recognisers
+    assert all(p.grad is None for p in first.parameters())
+    assert all(p.grad.abs().sum() > 0 for p in second.parameters())
+    assert all(p.grad is None for p in network.recogniser.parameters())
+
+
+@pytest.mark.parametrize("source", ["confidence", "prototype"])
+def test_a_video_is_labelled_by_the_recogniser_that_never_saw_it(source) -> None:
+    """Each fold is scored as if its recogniser and its videos were all there is."""
+    network, batch = network_of(FOLDED), numbered([4, 1, 2, 8, 3, 7, 6])
+    found = recipe.frame_scores(network, batch, source=source)
+    for i, recogniser in enumerate(network.fold_recognisers):
+        mine = batch["number"] % 2 == i
+        alone = Network(CFG, recogniser=recogniser).eval()
+        some = {name: rows[mine] for name, rows in batch.items()}
+        assert torch.equal(found[mine], recipe.frame_scores(alone, some, source=source))
+    plain = network_of()
+    plain.recogniser = network.recogniser
+    assert not torch.allclose(found, recipe.frame_scores(plain, batch, source=source))
+
+
+def test_folds_are_a_stage_between_recogniser_and_sampler() -> None:
+    plain, folded = recipe.features(cfg=CFG), recipe.features(cfg=FOLDED)
+    assert [stage.name for stage in plain.stages] == ["recogniser", "sampler"]
+    assert [stage.name for stage in folded.stages] == ["recogniser", "folds", "sampler"]
+    assert folded.stages[2].eval_modules == ("recogniser", "fold_recognisers")
+    with pytest.raises(ValueError, match="num_folds"):
+        replace(CFG, num_folds=1)
+    pretrained = recipe.paper(cfg=replace(protocol.paper(), num_folds=2)).pretrained
+    assert sum(name.startswith("fold_recognisers.") for name in pretrained) == 2
+
+
+def test_a_run_with_folds_moves_in_each_stage_what_that_names(tmp_path: Path) -> None:
+    batch = batch_of(12)
+    data = ArrayData({name: rows.numpy() for name, rows in batch.items()})
+    run = recipe.features(cfg=FOLDED, recogniser_steps=3, sampler_steps=3)
+    stages = tuple(replace(stage, batch_size=4, warmup_steps=0) for stage in run.stages)
+    fit(
+        replace(run, stages=stages),
+        data,
+        out=tmp_path / "run",
+        seed=0,
+        validation=data,
+        running=Running(device="cpu", tensorboard=False),
+    )
+    left = [
+        load_file(tmp_path / "run" / f"{name}.safetensors")
+        for name in ("recogniser", "folds", "sampler")
+    ]
+    for (before, after), prefix in zip(
+        pairwise(left), ("fold_recognisers", "sampler"), strict=True
+    ):
+        moved = {name.partition(".")[0] for name in before if not before[name].equal(after[name])}
+        assert moved == {prefix}

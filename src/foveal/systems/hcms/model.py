@@ -248,24 +248,62 @@ def mixed(gate: Tensor, new: State, old: State) -> State:
     return h, c
 
 
+class Senses(nn.Module):
+    """The senses, and what each alone says of the class."""
+
+    def __init__(self, cfg: Config) -> None:
+        super().__init__()
+        self.cfg = cfg
+        self.sound = SoundNet(cfg)
+        self.appearance = AppearanceNet(cfg)
+        self.motion = MotionNet(cfg)
+        self.heads = nn.ModuleList(nn.Linear(size, cfg.num_classes) for size in cfg.features)
+
+    def forward(self, frames: Tensor, sound: Tensor | None = None) -> Sensed:
+        """Return what all senses make of everything; see :meth:`Network.forward`."""
+        cfg = self.cfg
+        bursts = frames.reshape(-1, cfg.num_steps, cfg.burst, *frames.shape[2:])
+        shape = bursts.shape[:2]
+
+        def by_step(rows: Tensor) -> Tensor:
+            return rows.reshape(*shape, rows.shape[1])
+
+        if sound is None:
+            sound = next(self.parameters()).new_zeros(*shape, cfg.ear.num_samples)
+        return Sensed(
+            sound=by_step(self.sound(sound.flatten(0, 1))),
+            appearance=by_step(self.appearance(bursts[:, :, cfg.middle].flatten(0, 1))),
+            motion=by_step(self.motion(bursts.flatten(0, 1))),
+        )
+
+    def each(self, sensed: Sensed) -> Tensor:
+        """Return the logits (3,B,K) of every sense alone, the mean over the steps of its head's."""
+        rows = (sensed.sound, sensed.appearance, sensed.motion)
+        return torch.stack(
+            [head(row).mean(dim=1) for head, row in zip(self.heads, rows, strict=True)]
+        )
+
+
 class Network(nn.Module):
-    """HCMS as it is trained: both branches of every gate are computed, and the gate mixes them."""
+    """HCMS as it is trained: both branches of every gate are computed, and the gate mixes them.
+
+    Beside the senses stand those of each fold, which have learnt from the clips of the other folds
+    and teach the levels what it is like to meet a clip for the first time.
+    """
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
         heard, seen, moving = cfg.features
         d1, d2, d3 = cfg.widths
         self.cfg = cfg
-        self.sound = SoundNet(cfg)
-        self.appearance = AppearanceNet(cfg)
-        self.motion = MotionNet(cfg)
-        self.heads = nn.ModuleList(nn.Linear(size, cfg.num_classes) for size in cfg.features)
+        self.senses = Senses(cfg)
         self.level1 = nn.LSTMCell(heard, d1)
         self.level2 = nn.LSTMCell(heard + seen, d2)
         self.level3 = nn.LSTMCell(heard + seen + moving, d3)
         self.gate2 = nn.Linear(heard + d1 + d2, 2)
         self.gate3 = nn.Linear(heard + d2 + d3, 2)
         self.classifier = nn.Linear(d3, cfg.num_classes)
+        self.fold_senses = nn.ModuleList(Senses(cfg) for _ in range(cfg.num_folds))
         with torch.no_grad():
             for gate in (self.gate2, self.gate3):
                 gate.bias.copy_(torch.tensor([0.0, OPEN_BIAS]))
@@ -280,28 +318,30 @@ class Network(nn.Module):
         return self.run(self.sense(frames, sound), by_threshold(self.cfg)).logits
 
     def sense(self, frames: Tensor, sound: Tensor | None = None) -> Sensed:
-        """Return what all senses make of everything; see :meth:`forward`."""
-        cfg = self.cfg
-        bursts = frames.reshape(-1, cfg.num_steps, cfg.burst, *frames.shape[2:])
-        shape = bursts.shape[:2]
+        """Return what the senses make of everything; see :meth:`forward`."""
+        found: Sensed = self.senses(frames, sound)
+        return found
 
-        def by_step(rows: Tensor) -> Tensor:
-            return rows.reshape(*shape, rows.shape[1])
+    def sense_unseen(self, frames: Tensor, sound: Tensor | None, fold: Tensor) -> Sensed:
+        """Return what senses that have not learnt from the clips make of them.
 
-        if sound is None:
-            sound = self.level1.weight_ih.new_zeros(*shape, cfg.ear.num_samples)
-        return Sensed(
-            sound=by_step(self.sound(sound.flatten(0, 1))),
-            appearance=by_step(self.appearance(bursts[:, :, cfg.middle].flatten(0, 1))),
-            motion=by_step(self.motion(bursts.flatten(0, 1))),
-        )
-
-    def each(self, sensed: Sensed) -> Tensor:
-        """Return the logits (3,B,K) of every sense alone, the mean over the steps of its head's."""
-        rows = (sensed.sound, sensed.appearance, sensed.motion)
-        return torch.stack(
-            [head(row).mean(dim=1) for head, row in zip(self.heads, rows, strict=True)]
-        )
+        Args:
+            frames: see :meth:`forward`.
+            sound: likewise.
+            fold: int64 (B,), in which each clip is.
+        """
+        size, steps = len(frames), self.cfg.num_steps
+        weight = self.classifier.weight
+        rows = [weight.new_zeros(size, steps, width) for width in self.cfg.features]
+        for i, senses in enumerate(self.fold_senses):
+            mine = fold == i
+            if bool(mine.any()):
+                found = senses(frames[mine], None if sound is None else sound[mine])
+                for row, some in zip(
+                    rows, (found.sound, found.appearance, found.motion), strict=True
+                ):
+                    row[mine] = some
+        return Sensed(*rows)
 
     def run(self, sensed: Sensed, rule: GateRule) -> Ran:
         """Run all steps; of what is not among the senses in use, nothing counts."""
@@ -407,7 +447,7 @@ class Listen(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.sound = network.sound
+        self.sound = network.senses.sound
         self.level1 = network.level1
         self.gate2 = network.gate2
 
@@ -424,7 +464,7 @@ class Appear(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.appearance = network.appearance
+        self.appearance = network.senses.appearance
         self.level2 = network.level2
 
     def forward(self, frame: Tensor, sound: Tensor, h2: Tensor, c2: Tensor) -> tuple[Tensor, ...]:
@@ -451,7 +491,7 @@ class Move(nn.Module):
 
     def __init__(self, network: Network) -> None:
         super().__init__()
-        self.motion = network.motion
+        self.motion = network.senses.motion
         self.level3 = network.level3
 
     def forward(

@@ -103,6 +103,8 @@ class Config:
         strict: motion opens only where appearance does.
         readout: the classifier reads the last memory, or the ``mean`` of its logits over the steps
             counts.
+        num_folds: senses that each leave a part of the training clips out; levels and gates learn
+            from what these make of that part. 0: from what the senses make of clips they know.
         exit_confidence: end after two steps in a row that are surer than this; not in the paper,
             and not in the training network.
         pass_megapixels: of longer clips bursts begin at keyframes; see
@@ -124,6 +126,7 @@ class Config:
     thetas: tuple[float, float] = (0.5, 0.5)
     strict: bool = False
     readout: Literal["last", "mean"] = "last"
+    num_folds: int = 0
     exit_confidence: float | None = None
     pass_megapixels: float = 200.0
 
@@ -142,6 +145,8 @@ class Config:
             raise ValueError("gates are learned from sound: without it they must be open")
         if not all(0 <= theta <= 1 for theta in self.thetas):
             raise ValueError(f"thetas must lie in [0, 1], got {self.thetas}")
+        if self.num_folds < 0 or self.num_folds == 1:
+            raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
         if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
             raise ValueError(f"exit_confidence must lie in (0, 1], got {self.exit_confidence}")
         if not self.pass_megapixels >= 0:

@@ -1,9 +1,15 @@
 """How HCMS is trained: every sense alone, then the levels with open gates, then the gates.
 
+With ``num_folds`` there is a stage more after the first: senses that each leave a part of the clips
+out. Levels and gates then learn from what senses make of clips that these have not learnt from, as
+it will be with any other clip; otherwise gates stay shut where the sound of a clip is known by
+heart.
+
 Source: arXiv 2104.09760 and, for the usage target, arXiv 1912.01601; figures that could not be read
 there are ours, and the card says which. A batch holds ``frames`` uint8 (B,T*M,3,H,W), ``sound``
-(B,T,S) or nothing for silence, and ``label`` int64 (B,); or, in the last two stages, what
-:func:`sensed_data` made of these, since the senses stand still there. Letters: B samples, T steps,
+(B,T,S) or nothing for silence, ``label`` int64 (B,), and with folds ``number`` int64 (B,): which of
+the set a clip is; or, in the last two stages, what :func:`sensed_data` made of these, since the
+senses stand still there. Letters: B samples, T steps,
 M frames of a burst, S samples of a window.
 """
 
@@ -24,6 +30,7 @@ from foveal.systems.hcms import protocol
 from foveal.systems.hcms.model import (
     Network,
     Sensed,
+    Senses,
     always_open,
     by_gumbel,
     by_threshold,
@@ -31,9 +38,6 @@ from foveal.systems.hcms.model import (
 )
 from foveal.systems.hcms.protocol import SENSES, Config
 from foveal.types import Array, Canvas
-
-BACKBONES: tuple[str, ...] = SENSES
-"""The modules of the senses have their names."""
 
 SENSED = tuple(f"sensed_{name}" for name in SENSES)
 """Under these names a batch holds what the senses made of it."""
@@ -85,23 +89,79 @@ def sensed(network: Network, batch: Batch) -> Sensed:
     return network.sense(batch["frames"], batch.get("sound"))
 
 
+def learnt_from(network: Network, batch: Batch) -> Sensed:
+    """Return what the levels learn from: the same by who has not learnt from these clips."""
+    if SENSED[0] in batch or not network.cfg.num_folds:
+        return sensed(network, batch)
+    return network.sense_unseen(batch["frames"], batch.get("sound"), folds_of(network, batch))
+
+
+def folds_of(network: Network, batch: Batch) -> Tensor:
+    """Return the fold int64 (B,) that each clip is in."""
+    return batch["number"] % network.cfg.num_folds
+
+
 def each_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
     """Return the sum of the cross-entropies of the senses in use, each alone."""
     net = cast(Network, network)
-    logits = net.each(sensed(net, batch))
-    losses: dict[str, Tensor] = {
-        sense: functional.cross_entropy(row, batch["label"])
-        for sense, row in zip(SENSES, logits, strict=True)
-        if sense in net.cfg.senses
-    }
+    losses = _each(net.senses, sensed(net, batch), batch["label"])
     return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+
+def _each(senses: Senses, found: Sensed, label: Tensor) -> dict[str, Tensor]:
+    return {
+        sense: functional.cross_entropy(row, label)
+        for sense, row in zip(SENSES, senses.each(found), strict=True)
+        if sense in senses.cfg.senses
+    }
+
+
+def folds_loss(
+    network: nn.Module, batch: Batch, context: StepContext, *, like: float = 1.0
+) -> Mapping[str, Tensor]:
+    """Return what each fold's senses pay for clips of the other folds.
+
+    That is the cross-entropies of each sense alone, and the distance from what the senses make of
+    the same clips: levels that learn from the features of one shall understand those of the other.
+
+    Args:
+        network: a :class:`Network`, its senses frozen and in eval mode.
+        batch: of pictures and sound.
+        context: of the step.
+        like: weight of the distance, which is 1 for who knows nothing but the mean.
+    """
+    net = cast(Network, network)
+    frames, sound, label = batch["frames"], batch.get("sound"), batch["label"]
+    fold = folds_of(net, batch)
+    with torch.no_grad():
+        wanted = net.sense(frames, sound)
+    label_loss: list[Tensor] = []
+    distance: list[Tensor] = []
+    for i, one in enumerate(net.fold_senses):
+        others = fold != i
+        if not bool(others.any()):
+            continue
+        senses = cast(Senses, one)
+        found = senses(frames[others], None if sound is None else sound[others])
+        label_loss += _each(senses, found, label[others]).values()
+        distance += [
+            far(getattr(found, sense), getattr(wanted, sense)[others]) for sense in net.cfg.senses
+        ]
+    labelled, away = torch.stack(label_loss).sum(), torch.stack(distance).sum()
+    return {"loss": labelled + like * away, "label": labelled, "distance": away}
+
+
+def far(found: Tensor, wanted: Tensor) -> Tensor:
+    """Return the squared distance of features (B,T,D) as a share of how much ``wanted`` varies."""
+    spread = (wanted - wanted.mean(dim=(0, 1))).square().mean()
+    return (found - wanted).square().mean() / (spread + 1e-6)
 
 
 def open_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
     """Return the cross-entropy with all gates open (stage A); the senses get no gradient."""
     net = cast(Network, network)
     with torch.no_grad():
-        found = sensed(net, batch)
+        found = learnt_from(net, batch)
     logits = net.run(found, always_open).logits
     return {"loss": functional.cross_entropy(logits, batch["label"])}
 
@@ -115,7 +175,7 @@ def gate_loss(
     """
     net = cast(Network, network)
     with torch.no_grad():
-        found = sensed(net, batch)
+        found = learnt_from(net, batch)
     tau = options.temperature(context.progress)
     ran = net.run(found, by_gumbel(temperature=tau, generator=context.generator))
     label_loss = functional.cross_entropy(ran.logits, batch["label"])
@@ -145,7 +205,18 @@ def judge_each(network: nn.Module, batch: Batch) -> Tensor:
     """Return the mean of the logits (B,K) of the senses in use, each alone."""
     net = cast(Network, network)
     rows = [SENSES.index(sense) for sense in net.cfg.senses]
-    return net.each(sensed(net, batch))[rows].mean(dim=0)
+    return net.senses.each(sensed(net, batch))[rows].mean(dim=0)
+
+
+def judge_folds(network: nn.Module, batch: Batch) -> Tensor:
+    """Return the same of the senses of all folds; none has learnt from a clip that judges."""
+    net = cast(Network, network)
+    rows = [SENSES.index(sense) for sense in net.cfg.senses]
+    said = [
+        cast(Senses, senses).each(senses(batch["frames"], batch.get("sound")))[rows]
+        for senses in net.fold_senses
+    ]
+    return torch.stack(said).mean(dim=(0, 1))
 
 
 def judge_open(network: nn.Module, batch: Batch) -> Tensor:
@@ -162,20 +233,28 @@ def judge_gated(network: nn.Module, batch: Batch) -> Tensor:
 
 @torch.no_grad()
 def sensed_data(
-    network: Network, arrays: Mapping[str, Array], *, rows: int = 64
+    network: Network,
+    arrays: Mapping[str, Array],
+    *,
+    numbers: Array | None = None,
+    rows: int = 64,
 ) -> dict[str, Array]:
     """Return what the senses, in evaluation mode, make of ``arrays``, for the last two stages.
 
     Args:
         network: is put in evaluation mode.
         arrays: ``frames``, ``label`` and perhaps ``sound``, as a batch holds them.
+        numbers: int64 (N,), which of the training set each clip is. With folds it is then sensed by
+            who has not learnt from it; without them, and without folds, by the senses themselves.
         rows: taken at once.
     """
     network.eval()
     made: list[Sensed] = []
+    every = dict(arrays) if numbers is None else {**arrays, "number": numbers}
+    ask = sensed if numbers is None else learnt_from
     for start in range(0, len(arrays["label"]), rows):
-        part = {k: torch.from_numpy(v[start : start + rows]) for k, v in arrays.items()}
-        made.append(sensed(network, part))
+        part = {k: torch.from_numpy(v[start : start + rows]) for k, v in every.items()}
+        made.append(ask(network, part))
     found = {
         SENSED[0]: torch.cat([one.sound for one in made]).numpy(),
         SENSED[1]: torch.cat([one.appearance for one in made]).numpy(),
@@ -194,32 +273,48 @@ LARGE = Canvas(height=256, width=256, short_side=256)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Lengths:
-    """How long the three stages last, in steps or in epochs."""
+    """How long the three stages last, in steps or in epochs; that of folds as the first."""
 
     steps: tuple[int, int, int] | tuple[None, None, None] = (None, None, None)
     epochs: tuple[int, int, int] | tuple[None, None, None] = (None, None, None)
 
 
 def _stages(
-    optimizer: Optimizer, first: Optimizer, lengths: _Lengths, options: GateOptions, batch_size: int
+    num_folds: int,
+    optimizer: Optimizer,
+    first: Optimizer,
+    lengths: _Lengths,
+    options: GateOptions,
+    batch_size: int,
 ) -> tuple[Stage, ...]:
+    senses = Stage(
+        name="senses",
+        loss=each_loss,
+        trains=(Group(prefixes=("senses",)),),
+        judge=judge_each,
+        optimizer=first,
+        batch_size=min(batch_size, 64),
+        steps=lengths.steps[0],
+        epochs=lengths.epochs[0],
+        clip_norm=5.0,
+    )
+    still = ("senses", "fold_senses") if num_folds else ("senses",)
+    folds = replace(
+        senses,
+        name="folds",
+        loss=folds_loss,
+        trains=(Group(prefixes=("fold_senses",)),),
+        eval_modules=("senses",),
+        judge=judge_folds,
+    )
     return (
-        Stage(
-            name="senses",
-            loss=each_loss,
-            trains=(Group(prefixes=(*BACKBONES, "heads")),),
-            judge=judge_each,
-            optimizer=first,
-            batch_size=min(batch_size, 64),
-            steps=lengths.steps[0],
-            epochs=lengths.epochs[0],
-            clip_norm=5.0,
-        ),
+        senses,
+        *((folds,) if num_folds else ()),
         Stage(
             name="open",
             loss=open_loss,
             trains=(Group(prefixes=LEVELS),),
-            eval_modules=BACKBONES,
+            eval_modules=still,
             judge=judge_open,
             optimizer=optimizer,
             batch_size=batch_size,
@@ -232,7 +327,7 @@ def _stages(
             name="gates",
             loss=partial(gate_loss, options=options),
             trains=(Group(prefixes=(*LEVELS, *GATES)),),
-            eval_modules=BACKBONES,
+            eval_modules=still,
             judge=judge_gated,
             optimizer=optimizer,
             batch_size=batch_size,
@@ -245,14 +340,14 @@ def _stages(
 
 def _without_gates(stages: tuple[Stage, ...]) -> tuple[Stage, ...]:
     """Return the stages where no gate is to be learnt: the open levels learn as long as both."""
-    senses, opened, gated = stages
+    *before, opened, gated = stages
     longer = replace(
         opened,
         steps=None if opened.steps is None else opened.steps + (gated.steps or 0),
         epochs=None if opened.epochs is None else opened.epochs + (gated.epochs or 0),
         schedule=gated.schedule,
     )
-    return senses, longer
+    return *before, longer
 
 
 def _recipe(
@@ -261,7 +356,11 @@ def _recipe(
     num_frames = cfg.num_steps * cfg.burst
     if cfg.gates == "open":
         stages = _without_gates(stages)
-    published = cfg.networks == "paper"
+    pretrained = {}
+    if cfg.networks == "paper":
+        places = ("senses", *(f"fold_senses.{i}" for i in range(cfg.num_folds)))
+        nets = [f"{place}.{sense}.net" for place in places for sense in ("appearance", "motion")]
+        pretrained = dict.fromkeys(nets, "resnet50")
     return Recipe(
         name=name,
         network=partial(make_network, cfg),
@@ -270,7 +369,7 @@ def _recipe(
         draws=(Draw(num_frames=num_frames, burst=cfg.burst, view=view),),
         heard={"sound": Heard(view=cfg.ear.view, first=cfg.middle, every=cfg.burst)},
         augment=augment,
-        pretrained={"appearance.net": "resnet50", "motion.net": "resnet50"} if published else {},
+        pretrained=pretrained,
     )
 
 
@@ -284,6 +383,7 @@ def paper(*, cfg: Config | None = None, options: GateOptions = PAPER_GATES) -> R
     """
     cfg = protocol.activitynet() if cfg is None else cfg
     stages = _stages(
+        cfg.num_folds,
         Optimizer(kind="adam", lr=1e-4),
         Optimizer(kind="sgd", lr=0.01, momentum=0.9, weight_decay=1e-4),
         _Lengths(epochs=(20, 8, 16)),
@@ -308,6 +408,7 @@ def small(
     cfg = protocol.small() if cfg is None else cfg
     large, augment = gentle(cfg.canvas)
     stages = _stages(
+        cfg.num_folds,
         Optimizer(kind="adam", lr=2e-3),
         Optimizer(kind="adamw", lr=2e-3, weight_decay=0.01),
         _Lengths(steps=steps),
@@ -330,7 +431,7 @@ def tiny(
     cfg = protocol.tiny() if cfg is None else cfg
     adam = Optimizer(kind="adam", lr=3e-3)
     lengths = _Lengths(steps=steps)
-    stages = _stages(adam, adam, lengths, options, batch_size=100)
+    stages = _stages(cfg.num_folds, adam, adam, lengths, options, batch_size=100)
     return _recipe("tiny", cfg, stages, view=cfg.canvas, augment=None)
 
 

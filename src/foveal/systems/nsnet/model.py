@@ -6,7 +6,7 @@ features, d width between frames, C classes (the background is one more, the las
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -122,12 +122,21 @@ class Network(nn.Module):
         self.cfg = cfg
         self.sampler = Sampler(cfg)
         self.recogniser = _recogniser(cfg) if recogniser is None else recogniser
-        # One vector a class for ``label_source="prototype"``, and how much was seen of it.
-        shape = (cfg.num_classes, self.recogniser.head.in_features)
-        self.register_buffer("prototypes", torch.zeros(shape))
-        self.register_buffer("prototype_weights", torch.zeros(cfg.num_classes))
+        self.fold_recognisers = nn.ModuleList(_recogniser(cfg) for _ in range(cfg.num_folds))
+        # For ``label_source="prototype"``: a vector for each class of each who labels, fold by
+        # fold, and how much was seen of it.
+        labels = self.labelling[0]
+        rows = len(self.labelling) * cfg.num_classes
+        self.register_buffer("prototypes", torch.zeros(rows, labels.head.in_features))
+        self.register_buffer("prototype_weights", torch.zeros(rows))
         self.prototypes: Tensor
         self.prototype_weights: Tensor
+
+    @property
+    def labelling(self) -> tuple[FrameClassifier, ...]:
+        """Who labels frames: of fold i the i-th, or all of them the recogniser itself."""
+        folds = tuple(cast(FrameClassifier, one) for one in self.fold_recognisers)
+        return folds or (self.recogniser,)
 
     def forward(self, frames: Tensor, preview: Tensor | None = None) -> Output:
         """Return what the protocol answers, but for ``mass`` and ``min_gap``.

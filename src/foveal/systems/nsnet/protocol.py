@@ -52,6 +52,8 @@ class Config:
         attention_layers: of the attention of the video module: one, or two.
         position: whether the sampler knows when a frame is shown.
         dropout: while training.
+        num_folds: recognisers that each leave a part of the training videos out and label the
+            frames of that; 0: the recogniser labels frames of videos it has learnt from.
         frame_saliency: ``foreground`` is 1 less the background's probability, ``class`` the
             probability of the class that the sampler believes in.
         fusion: ``sum`` weighs both saliencies by ``beta``, ``product`` multiplies them.
@@ -82,6 +84,7 @@ class Config:
     attention_layers: Literal[1, 2] = 1
     position: bool = True
     dropout: float = 0.1
+    num_folds: int = 0
     frame_saliency: Literal["foreground", "class"] = "foreground"
     fusion: Literal["sum", "product"] = "sum"
     beta: float = 0.5
@@ -97,6 +100,8 @@ class Config:
             raise ValueError(f"beta in [0, 1], mass in (0, 1], dropout in [0, 1), got {self}")
         if self.min_gap < 0 or self.attention_layers not in (1, 2):
             raise ValueError(f"min_gap is not negative, attention_layers 1 or 2, got {self}")
+        if self.num_folds < 0 or self.num_folds == 1:
+            raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
         check_salient(self, choices=CHOICES)
 
     @property

@@ -1,8 +1,9 @@
 """How NSNet is trained: a recogniser, then, that frozen, the sampler by what it thinks of frames.
 
 Source: arXiv 2207.10388; how frames get their pseudo labels is a reconstruction. A batch holds
-``frames`` uint8 (B,T,3,H,W) or stored features (B,T,D), perhaps ``preview`` (B,T,D), and ``label``
-int64 (B,). Letters: B videos, T candidates, C classes, the background being the last of C+1.
+``frames`` uint8 (B,T,3,H,W) or stored features (B,T,D), perhaps ``preview`` (B,T,D), ``label``
+int64 (B,), and with ``num_folds`` ``number`` int64 (B,): which of the set a video is. Letters: B
+videos, T candidates, C classes, the background being the last of C+1.
 
 Deviation: one label a video; the sheet's form for several labels is not built.
 """
@@ -10,7 +11,7 @@ Deviation: one label a video; the sheet's form for several labels is not built.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Literal, cast
 
@@ -18,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module, functional
 
-from foveal.layers import ResizedCrop, gentle
+from foveal.layers import ResizedCrop, consensus_loss, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.recipe.salient import (
+    TRAIN_FRAMES,
     drawn_beside,
     paper_kept_frames,
     paper_recogniser,
@@ -69,27 +71,95 @@ class Supervision:
 PAPER_SUPERVISION = Supervision()
 
 
+# --- the recognisers of folds ------------------------------------------------------------------
+
+
+def folds_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
+    """Return the sum of what each fold's recogniser pays for the videos of the other folds."""
+    net = cast(Network, network)
+    fold = folds_of(net, batch)
+    losses = [
+        consensus_loss(
+            recogniser,
+            batch["frames"][fold != i],
+            batch["label"][fold != i],
+            count=TRAIN_FRAMES,
+            generator=context.generator,
+        )["loss"]
+        for i, recogniser in enumerate(net.labelling)
+        if bool((fold != i).any())
+    ]
+    return {"loss": torch.stack(losses).sum()}
+
+
+def folds_of(net: Network, batch: Batch) -> Tensor:
+    """Return the fold int64 (B,) that each video is in, or 0 where there are no folds."""
+    if not net.cfg.num_folds:
+        return torch.zeros_like(batch["label"])
+    return batch["number"] % net.cfg.num_folds
+
+
+def folds_logits(network: Module, batch: Batch) -> Tensor:
+    """Return the mean of the folds' logits (B,C) over all candidates; none saw these videos."""
+    every = [one.clip_logits(batch["frames"]) for one in cast(Network, network).labelling]
+    return torch.stack(every).mean(dim=(0, 2))
+
+
+def with_folds(cfg: Config, *stages: Stage) -> tuple[Stage, ...]:
+    """Return the stages, and behind that of the recogniser that of the folds, if there are any.
+
+    These learn as the recogniser does, and stand still while the sampler learns.
+    """
+    if not cfg.num_folds:
+        return stages
+    recogniser, sampler, *later = stages
+    folds = replace(
+        recogniser,
+        name="folds",
+        loss=folds_loss,
+        trains=(Group(prefixes=("fold_recognisers",)),),
+        judge=folds_logits,
+    )
+    still = (*sampler.eval_modules, "fold_recognisers")
+    return (recogniser, folds, replace(sampler, eval_modules=still), *later)
+
+
 # --- pseudo labels -----------------------------------------------------------------------------
 
 
 @torch.no_grad()
 def frame_scores(net: Network, batch: Batch, *, source: str) -> Tensor:
-    """Return how well each frame shows the label of its video, (B,T), by the frozen recogniser.
+    """Return how well each frame shows the label of its video, (B,T), by a frozen recogniser.
 
-    Prototypes are the confidence-weighted means of the features of a class's frames over all
-    batches so far; these are taken in first.
+    With folds that is one which has not seen the video. Prototypes are the confidence-weighted
+    means of the features of a class's frames over all batches so far, those of each recogniser
+    by itself; these are taken in first.
     """
-    label = batch["label"]
-    vectors = net.recogniser.clip_vectors(batch["frames"])
-    probs: Tensor = net.recogniser.head(vectors).softmax(dim=-1)
-    confidence = probs.gather(2, label[:, None, None].expand(-1, vectors.shape[1], 1))[..., 0]
-    if source == "confidence":
-        return confidence
+    frames, label = batch["frames"], batch["label"]
+    fold = folds_of(net, batch)
+    scores = net.prototype_weights.new_zeros(frames.shape[:2])
+    for i, recogniser in enumerate(net.labelling):
+        mine = fold == i
+        if not bool(mine.any()):
+            continue
+        own = label[mine]
+        vectors = recogniser.clip_vectors(frames[mine])
+        probs: Tensor = recogniser.head(vectors).softmax(dim=-1)
+        index = own[:, None, None].expand(-1, vectors.shape[1], 1)
+        confidence = probs.gather(2, index)[..., 0]
+        rows = i * net.cfg.num_classes + own
+        by_prototype = source == "prototype"
+        scores[mine] = _near(net, vectors, confidence, rows) if by_prototype else confidence
+    return scores
+
+
+def _near(net: Network, vectors: Tensor, confidence: Tensor, rows: Tensor) -> Tensor:
+    """Return how near frames (B,T,D) are to their prototypes, which take them in first, (B,T)."""
     weighted = (confidence[..., None] * vectors).sum(dim=1)
-    net.prototypes.index_add_(0, label, weighted)
-    net.prototype_weights.index_add_(0, label, confidence.sum(dim=1))
+    net.prototypes.index_add_(0, rows, weighted)
+    net.prototype_weights.index_add_(0, rows, confidence.sum(dim=1))
     means = net.prototypes / net.prototype_weights.clamp(min=1e-6)[:, None]
-    near: Tensor = functional.cosine_similarity(vectors, means[label][:, None], dim=-1)
+    near: Tensor = functional.cosine_similarity(vectors, means[rows][:, None], dim=-1)
     return near
 
 
@@ -194,10 +264,12 @@ def paper(*, cfg: Config | None = None, told: Supervision = PAPER_SUPERVISION) -
         "sampler.encoder.encoder.net": "mobilenetv2_100",
         "recogniser.encoder.encoder.net": "resnet50",
     }
+    for i in range(cfg.num_folds):
+        pretrained[f"fold_recognisers.{i}.encoder.encoder.net"] = "resnet50"
     return Recipe(
         name="paper",
         network=partial(make_network, cfg),
-        stages=(paper_recogniser(), sampler, paper_kept_frames()),
+        stages=with_folds(cfg, paper_recogniser(), sampler, paper_kept_frames()),
         config=cfg,
         draws=(
             Draw(
@@ -233,7 +305,7 @@ def small(
     return Recipe(
         name="small",
         network=partial(make_network, cfg),
-        stages=stages,
+        stages=with_folds(cfg, *stages),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=large),),
         augment=augment,
@@ -252,11 +324,14 @@ def tiny(
     return Recipe(
         name="tiny",
         network=partial(make_network, cfg),
-        stages=quick_stages(
-            partial(sampler_loss, told=told),
-            recogniser_steps=recogniser_steps,
-            sampler_steps=sampler_steps,
-            batch_size=64,
+        stages=with_folds(
+            cfg,
+            *quick_stages(
+                partial(sampler_loss, told=told),
+                recogniser_steps=recogniser_steps,
+                sampler_steps=sampler_steps,
+                batch_size=64,
+            ),
         ),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas),),
@@ -276,12 +351,15 @@ def features(
     return Recipe(
         name="features",
         network=partial(make_network, cfg),
-        stages=quick_stages(
-            partial(sampler_loss, told=told),
-            recogniser_steps=recogniser_steps,
-            sampler_steps=sampler_steps,
-            batch_size=64,
-            decay=0.05,
+        stages=with_folds(
+            cfg,
+            *quick_stages(
+                partial(sampler_loss, told=told),
+                recogniser_steps=recogniser_steps,
+                sampler_steps=sampler_steps,
+                batch_size=64,
+                decay=0.05,
+            ),
         ),
         config=cfg,
         draws=(Draw(num_frames=cfg.num_candidates, view=cfg.canvas), *beside),
