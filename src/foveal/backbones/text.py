@@ -69,15 +69,34 @@ def name_vectors(names: Sequence[str], *, encode: Encode) -> Array:
     return np.asarray(vectors / lengths[:, None], np.float32)
 
 
+def check_encoder(model: str | os.PathLike[str]) -> None:
+    """Ask that a folder of a sentence encoder is there; loads nothing, and knows nothing of hubs.
+
+    Args:
+        model: as of :func:`sentence_encoder`. A name on the hub is ``model`` or ``owner/model``.
+
+    Raises:
+        TextError: it can only be a folder, and there is none.
+    """
+    told = os.fspath(model)
+    is_path = told.startswith((os.sep, ".", "~")) or told.count("/") > 1
+    if is_path and not os.path.isdir(os.path.expanduser(told)):
+        raise TextError(
+            f"{told}: there is no such folder",
+            hint="give the folder of a sentence encoder, or its name on the Hugging Face hub",
+        )
+
+
 def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
     """Return a sentence encoder on the CPU.
 
     Args:
-        model: a name on the Hugging Face hub, which is downloaded once, or a folder.
+        model: a folder, or a name on the Hugging Face hub, which is downloaded once.
 
     Raises:
         TextError: the extra is missing, or there is no such model.
     """
+    check_encoder(model)
     try:
         from sentence_transformers import SentenceTransformer
     except ModuleNotFoundError as error:
@@ -85,12 +104,14 @@ def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
             f"vectors of names need the package {error.name}",
             hint="pip install 'foveal[text]'",
         ) from error
+    name = os.path.expanduser(os.fspath(model))
     try:
-        encoder: Any = SentenceTransformer(os.fspath(model), device="cpu")
+        encoder: Any = SentenceTransformer(name, device="cpu")
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TextError(
-            f"{os.fspath(model)}: no sentence encoder ({reason})",
-            hint="give a model of sentence-transformers, by name or as a folder",
+            f"{name}: no sentence encoder ({reason})",
+            hint="give a model of sentence-transformers: by name where the network has it, or as "
+            "a folder that holds one",
         ) from error
     return lambda texts: np.asarray(encoder.encode(texts, show_progress_bar=False))

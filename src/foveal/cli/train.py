@@ -170,6 +170,10 @@ def check(data: str, options: Options, settings: dict[str, Any]) -> None:
     """Tell what is wrong with the command before anything is read, where it can be known."""
     if options.out is not None:
         check_place(Path(options.out), data)
+    if options.text_model is not None:
+        from foveal.backbones.text import check_encoder
+
+        check_encoder(options.text_model)
     if (options.recipe or settings) and os.path.exists(data):  # else PyTorch need not be loaded
         from foveal.train.project import check_asked
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foveal.backbones.text import TextError, name_vectors, sentence_encoder
+from foveal.backbones.text import TextError, check_encoder, name_vectors, sentence_encoder
 
 
 def letters(texts: list[str]) -> np.ndarray:
@@ -76,3 +76,14 @@ def test_the_encoder_is_asked_for_all_names_at_once(monkeypatch: pytest.MonkeyPa
     vectors = name_vectors(["HighJump", "run"], encode=sentence_encoder("a/model"))
     assert asked == [("a/model", "cpu"), ["high jump", "run"]]
     assert vectors.shape == (2, 27)
+
+
+@pytest.mark.parametrize("told", ["/nope", "./nope", "~/no/such/model", "a/b/c"])
+def test_a_folder_that_is_not_there_is_told_without_asking_a_hub(told: str) -> None:
+    with pytest.raises(TextError, match="there is no such folder"):
+        sentence_encoder(told)
+
+
+def test_names_on_a_hub_and_folders_that_are_there_may_be_asked_for(tmp_path: Path) -> None:
+    for told in ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", tmp_path):
+        check_encoder(told)
