@@ -106,7 +106,7 @@ def with_sound(pictures: Path, path: Path, second: NDArray[np.float32]) -> str:
     with av.open(str(pictures)) as source, av.open(str(path), "w") as out:
         shown = source.streams.video[0]
         video = out.add_stream_from_template(shown)
-        voice = out.add_stream("aac", rate=rate, layout="mono")
+        voice = out.add_stream("aac", rate=rate, layout="mono", options={"aac_coder": "fast"})
         for packet in source.demux(shown):
             if packet.dts is None:
                 continue

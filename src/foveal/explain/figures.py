@@ -19,12 +19,7 @@ MAX_BARS, MAX_LANES = 300, 6
 MAX_DOTS = 60
 MAX_TICKS, NUM_BINS = 240, 250
 MAX_CHOICES, MAX_REMARKS = 12, 3
-SCORED = {
-    False: "Its score: how much each picture promised; those it chose by that are orange.",
-    True: "Its score: how far each picture is from the one before; where it is far a new stretch "
-    "begins, of which it looked closely at the picture in orange.",
-}
-"""What scores are, by whether the tagger gave them."""
+SCORED = "Its score of each picture; what it chose by them is orange. The highest fills the row."
 NICE_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
 
 
@@ -70,7 +65,7 @@ def _captions(prediction: Prediction, story: Story) -> list[str]:
             "frames that was looked at there."
         ]
     if _timed(story.scores):
-        captions.append(f"{SCORED[prediction.model == 'tagger']} The highest fills the row.")
+        captions.append(SCORED)
     if story.gates:
         captions.append("A tall mark is an open gate, a short one a gate that was kept shut.")
     if len(story.remarks) <= MAX_REMARKS:

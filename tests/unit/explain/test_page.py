@@ -111,10 +111,7 @@ def test_an_ocsampler_shows_scores_and_what_they_chose():
     assert got.find("path", "tick kept")[0].attributes["d"].count("M") == len(chosen)
     assert "its score, by which it chose" in got.find("p", "key")[0].text
     said = " ".join(t.text for t in got.find("p", "aside"))
-    assert "Its score: how much each picture promised; those it chose by that are orange." in said
-    as_tagger = read_page([replace(made, model="tagger")])
-    said = " ".join(t.text for t in as_tagger.find("p", "aside"))
-    assert "Its score: how far each picture is from the one before; " in said
+    assert "Its score of each picture; what it chose by them is orange." in said
     seen = read_page([prediction([looks([1.0])])])
     assert "Its score" not in " ".join(t.text for t in seen.find("p", "aside"))
 

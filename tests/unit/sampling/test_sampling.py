@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foveal.sampling.checks import check_folds, check_pass
 from foveal.sampling.choose import (
     key_bursts,
     key_times,
@@ -122,3 +123,16 @@ def test_bursts_of_a_long_clip_begin_at_keyframes_and_stay_in_succession():
     assert key_bursts(clip, bursts, length=3, pass_megapixels=1.0) == bursts
     crowded = segment_bursts(clip, num_segments=13, length=3)  # more than there are keyframes
     assert key_bursts(clip, crowded, length=3, pass_megapixels=0.0) == crowded
+
+
+def test_settings_that_several_systems_share_are_checked_alike():
+    for folds in (0, 2, 5):
+        check_folds(folds)
+    for folds in (-1, 1):
+        with pytest.raises(ValueError, match=f"num_folds must be 0, or 2 and more, got {folds}"):
+            check_folds(folds)
+    for size in (0.0, 200.0, float("inf")):
+        check_pass(size)
+    for size in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="pass_megapixels must not be negative"):
+            check_pass(size)

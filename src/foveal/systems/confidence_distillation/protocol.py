@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
+from foveal.sampling.checks import check_folds, check_pass
 from foveal.sampling.choose import USUAL_FPS, key_bursts, top_k_in_order
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint, ladder
@@ -92,13 +93,11 @@ class Config:
             raise ValueError(
                 f"num_chosen must be in 1..{self.num_clips} (num_clips), got {self.num_chosen}"
             )
-        if self.num_folds < 0 or self.num_folds == 1:
-            raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
+        check_folds(self.num_folds)
         for name in ("theta", "rho"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
-        if not self.pass_megapixels >= 0:
-            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
+        check_pass(self.pass_megapixels)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
         choices = {"mode": Mode, "networks": Networks}

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from foveal.layers import MultiScaleCrop, gentle
 from foveal.recipe import Augment, Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe.folds import by_others, folds_of
 from foveal.systems.confidence_distillation import protocol
 from foveal.systems.confidence_distillation.model import Network, Teacher, make_network
 from foveal.systems.confidence_distillation.protocol import Config
@@ -234,14 +235,13 @@ def folds_loss(
     losses = [
         clip_loss(
             cast(Teacher, teacher),
-            clips[fold != i],
-            label[fold != i],
+            clips[others],
+            label[others],
             context.generator,
             noise=noise,
             weight=noise_weight,
         )
-        for i, teacher in enumerate(net.fold_teachers)
-        if bool((fold != i).any())
+        for teacher, others in by_others(net.fold_teachers, fold)
     ]
     return {"loss": torch.stack(losses).sum()}
 
@@ -323,7 +323,7 @@ def _drawn(net: Network, batch: Batch, context: StepContext, taught: int | None)
 
 def _folds(net: Network, batch: Batch) -> Tensor:
     """Return the fold int64 (M,) that each clip is in."""
-    return (batch["number"] % net.cfg.num_folds).repeat_interleave(net.cfg.num_clips)
+    return folds_of(batch, net.cfg.num_folds).repeat_interleave(net.cfg.num_clips)
 
 
 # --- how stages are judged ---------------------------------------------------------------------

@@ -16,6 +16,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from foveal.sampling.checks import check_folds, check_pass
 from foveal.sampling.choose import key_bursts, segment_bursts
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
@@ -145,12 +146,10 @@ class Config:
             raise ValueError("gates are learned from sound: without it they must be open")
         if not all(0 <= theta <= 1 for theta in self.thetas):
             raise ValueError(f"thetas must lie in [0, 1], got {self.thetas}")
-        if self.num_folds < 0 or self.num_folds == 1:
-            raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
+        check_folds(self.num_folds)
         if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
             raise ValueError(f"exit_confidence must lie in (0, 1], got {self.exit_confidence}")
-        if not self.pass_megapixels >= 0:
-            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
+        check_pass(self.pass_megapixels)
 
     @property
     def features(self) -> tuple[int, int, int]:

@@ -26,6 +26,7 @@ from torch.nn import functional
 
 from foveal.layers import ResizedCrop, gentle
 from foveal.recipe import Augment, Batch, Draw, Group, Heard, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe.folds import by_others, folds_of
 from foveal.systems.hcms import protocol
 from foveal.systems.hcms.model import (
     Network,
@@ -93,12 +94,8 @@ def learnt_from(network: Network, batch: Batch) -> Sensed:
     """Return what the levels learn from: the same by who has not learnt from these clips."""
     if SENSED[0] in batch or not network.cfg.num_folds:
         return sensed(network, batch)
-    return network.sense_unseen(batch["frames"], batch.get("sound"), folds_of(network, batch))
-
-
-def folds_of(network: Network, batch: Batch) -> Tensor:
-    """Return the fold int64 (B,) that each clip is in."""
-    return batch["number"] % network.cfg.num_folds
+    fold = folds_of(batch, network.cfg.num_folds)
+    return network.sense_unseen(batch["frames"], batch.get("sound"), fold)
 
 
 def each_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
@@ -132,15 +129,12 @@ def folds_loss(
     """
     net = cast(Network, network)
     frames, sound, label = batch["frames"], batch.get("sound"), batch["label"]
-    fold = folds_of(net, batch)
+    fold = folds_of(batch, net.cfg.num_folds)
     with torch.no_grad():
         wanted = net.sense(frames, sound)
     label_loss: list[Tensor] = []
     distance: list[Tensor] = []
-    for i, one in enumerate(net.fold_senses):
-        others = fold != i
-        if not bool(others.any()):
-            continue
+    for one, others in by_others(net.fold_senses, fold):
         senses = cast(Senses, one)
         found = senses(frames[others], None if sound is None else sound[others])
         label_loss += _each(senses, found, label[others]).values()

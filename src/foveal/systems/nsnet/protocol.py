@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from foveal.sampling.checks import check_folds, check_pass
 from foveal.sampling.choose import glance_times
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, call, look, plan
@@ -100,8 +101,8 @@ class Config:
             raise ValueError(f"beta in [0, 1], mass in (0, 1], dropout in [0, 1), got {self}")
         if self.min_gap < 0 or self.attention_layers not in (1, 2):
             raise ValueError(f"min_gap is not negative, attention_layers 1 or 2, got {self}")
-        if self.num_folds < 0 or self.num_folds == 1:
-            raise ValueError(f"num_folds must be 0, or 2 and more, got {self.num_folds}")
+        check_folds(self.num_folds)
+        check_pass(self.pass_megapixels)
         check_salient(self, choices=CHOICES)
 
     @property

@@ -21,6 +21,7 @@ from torch.nn import Module, functional
 
 from foveal.layers import ResizedCrop, consensus_loss, gentle
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
+from foveal.recipe.folds import by_others, folds_of
 from foveal.recipe.salient import (
     TRAIN_FRAMES,
     drawn_beside,
@@ -77,26 +78,18 @@ PAPER_SUPERVISION = Supervision()
 def folds_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
     """Return the sum of what each fold's recogniser pays for the videos of the other folds."""
     net = cast(Network, network)
-    fold = folds_of(net, batch)
+    fold = folds_of(batch, net.cfg.num_folds)
     losses = [
         consensus_loss(
             recogniser,
-            batch["frames"][fold != i],
-            batch["label"][fold != i],
+            batch["frames"][others],
+            batch["label"][others],
             count=TRAIN_FRAMES,
             generator=context.generator,
         )["loss"]
-        for i, recogniser in enumerate(net.labelling)
-        if bool((fold != i).any())
+        for recogniser, others in by_others(net.labelling, fold)
     ]
     return {"loss": torch.stack(losses).sum()}
-
-
-def folds_of(net: Network, batch: Batch) -> Tensor:
-    """Return the fold int64 (B,) that each video is in, or 0 where there are no folds."""
-    if not net.cfg.num_folds:
-        return torch.zeros_like(batch["label"])
-    return batch["number"] % net.cfg.num_folds
 
 
 def folds_logits(network: Module, batch: Batch) -> Tensor:
@@ -136,7 +129,7 @@ def frame_scores(net: Network, batch: Batch, *, source: str) -> Tensor:
     by itself; these are taken in first.
     """
     frames, label = batch["frames"], batch["label"]
-    fold = folds_of(net, batch)
+    fold = folds_of(batch, net.cfg.num_folds)
     scores = net.prototype_weights.new_zeros(frames.shape[:2])
     for i, recogniser in enumerate(net.labelling):
         mine = fold == i

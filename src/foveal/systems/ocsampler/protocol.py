@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from foveal.sampling.checks import check_pass
 from foveal.sampling.choose import key_times, top_k_in_order
 from foveal.sampling.confidence import softmax
 from foveal.sampling.operating import OperatingPoint
@@ -97,8 +98,7 @@ class Config:
             raise ValueError(f"budget must be fixed or video, got {self.budget!r}")
         if not 0 <= self.count_mass <= 1:
             raise ValueError(f"count_mass must be in [0, 1], got {self.count_mass}")
-        if not self.pass_megapixels >= 0:
-            raise ValueError(f"pass_megapixels must not be negative, got {self.pass_megapixels}")
+        check_pass(self.pass_megapixels)
 
 
 def activitynet(*, num_frames: int = 6, num_classes: int = 200) -> Config:

@@ -108,7 +108,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
         saliency=(0.0, *difference),
         chosen=middles,
         text=f"{len(starts)} stretch{'' if len(starts) == 1 else 'es'} of similar pictures in "
-        f"{len(times)} glances",
+        f"{len(times)} glances; the score is how far a picture is from the one before",
     )
 
     chosen = yield from look([times[i] for i in middles], cfg.canvas)

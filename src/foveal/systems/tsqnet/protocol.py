@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 
+from foveal.sampling.checks import check_pass
 from foveal.sampling.choose import glance_times
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import CLASS_NAMES, Steps, call, look, plan
@@ -129,6 +130,7 @@ class Config:
             raise ValueError(f"visual_share must be in [0, 1], got {self.visual_share}")
         if self.min_gap < 0 or self.query_layers not in (1, 2):
             raise ValueError(f"min_gap is not negative, query_layers 1 or 2, got {self}")
+        check_pass(self.pass_megapixels)
         check_salient(self, choices=CHOICES)
         if (self.objects is not None) != (self.networks == "features" and "textual" in self.asking):
             raise ValueError("objects are given with stored features and a textual branch")
