@@ -15,8 +15,8 @@ types:
 imports:
 	$(PYTHON) -c "from importlinter.cli import lint_imports_command as run; run()" --no-logo
 
-tests:
-	$(PYTHON) -m pytest -n 2 --dist loadscope
+tests: # a thread for each of two workers: more of them wait for each other
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadscope
 
 format:
 	$(PYTHON) -m ruff check --fix .
