@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from typing import TypeAlias
 
 from foveal.dataset.listing import Listing, Row
 from foveal.dataset.problems import Problems, near_miss, some
@@ -14,11 +14,14 @@ from foveal.video.errors import shown
 
 _HINT = "correct the labels"
 
+Labels: TypeAlias = tuple[int, ...]
+"""The classes of one row, at least one."""
+
 
 def resolve(
     listing: Listing, wanted: Sequence[str] | None = None
-) -> tuple[tuple[str, ...], list[int]]:
-    """Return the names of the classes and the label of every row.
+) -> tuple[tuple[str, ...], list[Labels]]:
+    """Return the names of the classes and the labels of every row.
 
     Names are sorted where the format gives no order; numbered classes are named by their number
     where nothing names them. Names that are ``wanted`` take the place of those of the list: a
@@ -41,9 +44,12 @@ def resolve(
     if wanted is not None:
         _refuse_strangers(listing.rows, index, problems)
         problems.raise_any()
-    labels = [_label(row, index, problems) for row in listing.rows]
+    labels = [
+        tuple(_number(label, row.where, index, problems) for label in row.labels)
+        for row in listing.rows
+    ]
     problems.raise_any()
-    counts = Counter(labels)
+    counts = Counter(label for row in labels for label in row)
     if wanted is not None:
         return names, labels
     empty = [name for place, name in enumerate(names) if not counts[place]]
@@ -63,8 +69,8 @@ def _hint_for(wanted: Sequence[str]) -> str:
 
 def _refuse_strangers(rows: Sequence[Row], index: dict[str, int], problems: Problems) -> None:
     """Note every class that a model does not know, once, however many rows have it."""
-    counts = Counter(row.label for row in rows if row.label not in index)
-    first = {row.label: row for row in reversed(rows)}
+    counts = Counter(label for row in rows for label in row.labels if label not in index)
+    first = {label: row for row in reversed(rows) for label in row.labels}
     for label, count in counts.items():
         if isinstance(label, str):
             more = f", nor for {count - 1:,} more" if count > 1 else ""
@@ -73,49 +79,47 @@ def _refuse_strangers(rows: Sequence[Row], index: dict[str, int], problems: Prob
 
 
 def _named(row: Row, names: Sequence[str]) -> Row:
-    """Return a row whose number, if it has one, is replaced by its name."""
-    if isinstance(row.label, int) and 0 <= row.label < len(names):
-        return replace(row, label=names[row.label])
-    return row
+    """Return a row whose numbers, if it has such, are replaced by their names."""
+    return row.labelled(
+        names[label] if isinstance(label, int) and 0 <= label < len(names) else label
+        for label in row.labels
+    )
 
 
 def _names_of(listing: Listing, problems: Problems) -> tuple[str, ...]:
-    numbers = [row for row in listing.rows if isinstance(row.label, int)]
-    if numbers and len(numbers) < len(listing.rows):
-        named = next(row for row in listing.rows if isinstance(row.label, str))
-        problems.add(
-            named.where, f"label {shown(str(named.label))!r} is a name, others are numbers"
-        )
+    given = [(label, row) for row in listing.rows for label in row.labels]
+    numbers = [(label, row) for label, row in given if isinstance(label, int)]
+    if numbers and len(numbers) < len(given):
+        label, named = next(pair for pair in given if isinstance(pair[0], str))
+        problems.add(named.where, f"label {shown(str(label))!r} is a name, others are numbers")
     if numbers:
-        highest = max(int(row.label) for row in numbers)
+        highest = max(label for label, _ in numbers)
         if highest >= 10 * len(numbers) + 10:
-            worst = next(row for row in numbers if row.label == highest)
+            worst = next(row for label, row in numbers if label == highest)
             problems.add(worst.where, f"label {highest} is out of range for {len(numbers)} rows")
             return ()
         return tuple(str(number) for number in range(max(highest, 0) + 1))
-    names = sorted({str(row.label) for row in listing.rows})
+    names = sorted({str(label) for label, _ in given})
     if listing.own:
         first: dict[str, str] = {}
         for name in names:
             twin = first.setdefault(" ".join(name.casefold().split()), name)
             if twin != name:
-                row = next(row for row in listing.rows if row.label == name)
+                row = next(row for label, row in given if label == name)
                 problems.add(
                     row.where, f"labels {twin!r} and {name!r} differ only in case or space"
                 )
     return tuple(names)
 
 
-def _label(row: Row, index: dict[str, int], problems: Problems) -> int:
-    if isinstance(row.label, int):
-        if not 0 <= row.label < len(index):
-            last = len(index) - 1
-            problems.add(row.where, f"label {row.label} is out of range (0 to {last})")
-        return row.label
-    if row.label not in index:
-        what = f"no class {shown(row.label)!r}{near_miss(row.label, index)}"
-        problems.add(row.where, what)
-    return index.get(row.label, -1)
+def _number(label: str | int, where: str, index: dict[str, int], problems: Problems) -> int:
+    if isinstance(label, int):
+        if not 0 <= label < len(index):
+            problems.add(where, f"label {label} is out of range (0 to {len(index) - 1})")
+        return label
+    if label not in index:
+        problems.add(where, f"no class {shown(label)!r}{near_miss(label, index)}")
+    return index.get(label, -1)
 
 
 def identities(listing: Listing) -> list[str]:
@@ -135,7 +139,7 @@ def identities(listing: Listing) -> list[str]:
 
 
 def without_repeats(
-    listing: Listing, class_names: Sequence[str], labels: Sequence[int], files: Sequence[str]
+    listing: Listing, class_names: Sequence[str], labels: Sequence[Labels], files: Sequence[str]
 ) -> list[int]:
     """Return the places of the rows to keep: no stretch of a file (by identity) twice.
 
@@ -144,7 +148,7 @@ def without_repeats(
     Raises:
         DataError: in the user's own list, a row twice or one file under two labels.
     """
-    problems = Problems(hint="keep one of the two")
+    problems = Problems(hint="keep one of the two; a clip of several classes has them in labels")
     first: dict[tuple[str, float | None, float | None], int] = {}
     keep: list[int] = []
     relabelled = 0
@@ -155,12 +159,16 @@ def without_repeats(
             keep.append(place)
             continue
         other = listing.rows[earlier]
-        if labels[earlier] == labels[place]:
+        if set(labels[earlier]) == set(labels[place]):
             problems.add(row.where, f"the same file and stretch as {shown(other.where)}")
         else:
             relabelled += 1
-            names = f"{class_names[labels[place]]!r} here and {class_names[labels[earlier]]!r}"
-            problems.add(row.where, f"the same file under two labels: {names} in {other.where}")
+            here, there = (
+                repr(" | ".join(class_names[label] for label in labels[at]))
+                for at in (place, earlier)
+            )
+            what = f"the same file under two labels: {here} here and {there} in {other.where}"
+            problems.add(row.where, what)
     if listing.own:
         problems.raise_any()
     elif len(problems):
@@ -171,7 +179,7 @@ def without_repeats(
 
 def check_splits(
     rows: Sequence[Row],
-    labels: Sequence[int],
+    labels: Sequence[Labels],
     groups: Sequence[str],
     class_names: Sequence[str],
     *,
@@ -210,16 +218,17 @@ def _leak(what: str, other: Row) -> str:
     return f"{what} and in {other.split} ({shown(other.where)})"
 
 
-def check_train(rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]) -> None:
+def check_train(rows: Sequence[Row], labels: Sequence[Labels], class_names: Sequence[str]) -> None:
     """Check that every class can be learnt.
 
     Raises:
         DataError: a class stands only in validation or test.
     """
     problems = Problems(hint="add videos of it to train, or take the class out")
-    trained = {label for row, label in zip(rows, labels, strict=True) if row.split == "train"}
+    pairs = [(row, label) for row, own in zip(rows, labels, strict=True) for label in own]
+    trained = {label for row, label in pairs if row.split == "train"}
     seen: set[int] = set()
-    for row, label in zip(rows, labels, strict=True):
+    for row, label in pairs:
         if label not in trained and label not in seen:
             seen.add(label)
             name = shown(class_names[label])

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from foveal.dataset.check import Labels
 from foveal.dataset.listing import Listing
 from foveal.dataset.problems import Problems
 from foveal.dataset.samples import DataError
@@ -17,7 +18,7 @@ _ENDS_BYTES = 2**16
 
 
 def find_copies(
-    listing: Listing, labels: Sequence[int], files: Sequence[str]
+    listing: Listing, labels: Sequence[Labels], files: Sequence[str]
 ) -> list[tuple[str, str]]:
     """Return pairs of ``files`` of one content; they must not be parted.
 
@@ -40,7 +41,7 @@ def find_copies(
         for file, other in _equal(alike):
             row, twin = listing.rows[alike[file]], listing.rows[alike[other]]
             where = shown(twin.where)
-            if labels[alike[file]] != labels[alike[other]]:
+            if set(labels[alike[file]]) != set(labels[alike[other]]):
                 problems.add(row.where, f"a copy of {where} under another label")
             elif row.split != twin.split:
                 problems.add(row.where, f"in {row.split}, but a copy of {where} in {twin.split}")

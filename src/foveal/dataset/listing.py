@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from foveal.dataset.samples import DataError, Kind, Split
@@ -17,6 +17,7 @@ class Row:
     Args:
         path: file or folder; it may be missing.
         label: a name, or a number where the format numbers its classes.
+        also: further ones, where a clip may have several.
         where: for messages, e.g. ``labels.csv row 12``.
         start_seconds: as :class:`~foveal.dataset.samples.Sample` has it.
         end_seconds: as :class:`~foveal.dataset.samples.Sample` has it.
@@ -33,6 +34,17 @@ class Row:
     group: str | None = None
     split: Split | None = None
     row: int | None = None
+    also: tuple[str | int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[str | int, ...]:
+        """All of them, the first one first."""
+        return (self.label, *self.also)
+
+    def labelled(self, labels: Iterable[str | int]) -> Row:
+        """Return the row with other labels, at least one."""
+        first, *also = labels
+        return replace(self, label=first, also=tuple(also))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +57,7 @@ class Listing:
         rows: in the order they were found; files that are missing are not among them.
         own: the user's own list, where a mistake is an error; in a public set it is counted.
         class_names: where the format gives them in order; else they come from the rows.
+        several: whether it says that clips may have several labels.
         notes: for the user.
     """
 
@@ -53,6 +66,7 @@ class Listing:
     rows: list[Row]
     own: bool = True
     class_names: tuple[str, ...] | None = None
+    several: bool = False
     notes: list[str] = field(default_factory=list)
 
 

@@ -11,6 +11,7 @@ from typing import Literal, TypeAlias
 
 from foveal.dataset.beside import folders_beside, hint_beside, note_beside
 from foveal.dataset.check import (
+    Labels,
     check_splits,
     check_train,
     identities,
@@ -109,13 +110,17 @@ def _checked(
     listing.rows = [listing.rows[i] for i in keep]
     labels, files = [labels[i] for i in keep], [files[i] for i in keep]
     copies = find_copies(listing, labels, files)
-    groups = find_groups(listing.rows, labels, files=files, own=listing.own, copies=copies)
+    first = [own[0] for own in labels]
+    groups = find_groups(listing.rows, first, files=files, own=listing.own, copies=copies)
     if purpose == "evaluate":
         rows, how = _as_given(listing)
     else:
         rows, how = _split(listing, labels, groups, names, shares=shares, seed=seed)
         listing.notes += _thin_classes(labels, names)
     listing.notes += _absent_classes(rows, labels, names)
+    if listing.several:
+        most, mean = max(map(len, labels)), sum(map(len, labels)) / len(labels)
+        listing.notes.append(f"clips have up to {most} labels, {mean:.2f} in the mean")
     if listing.kind == "frames":
         listing.notes.append(f"{frame_rate or FRAME_RATE:g} frames a second are taken")
     return Dataset(
@@ -124,13 +129,14 @@ def _checked(
         class_names=names,
         samples={
             split: tuple(
-                _sample(row, label, group, frame_rate)
-                for row, label, group in zip(rows, labels, groups.named, strict=True)
+                _sample(row, own, group, frame_rate)
+                for row, own, group in zip(rows, labels, groups.named, strict=True)
                 if row.split == split
             )
             for split in SPLITS
         },
         how_split=how,
+        several=listing.several,
         notes=tuple(listing.notes),
     )
 
@@ -145,10 +151,11 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     raise DataError(f"{shown(str(path))}: no such file or folder", hint="check the name")
 
 
-def _sample(row: Row, label: int, group: str | None, rate: float | None) -> Sample:
+def _sample(row: Row, labels: Labels, group: str | None, rate: float | None) -> Sample:
     return Sample(
         path=row.path,
-        label=label,
+        label=labels[0],
+        also=labels[1:],
         where=row.where,
         start_seconds=row.start_seconds,
         end_seconds=row.end_seconds,
@@ -173,7 +180,7 @@ def _as_given(listing: Listing) -> tuple[list[Row], str]:
 
 def _split(
     listing: Listing,
-    labels: Sequence[int],
+    labels: Sequence[Labels],
     groups: Groups,
     class_names: Sequence[str],
     *,
@@ -219,7 +226,7 @@ def _split(
 
 
 def _check(
-    listing: Listing, labels: Sequence[int], groups: Groups, class_names: Sequence[str]
+    listing: Listing, labels: Sequence[Labels], groups: Groups, class_names: Sequence[str]
 ) -> None:
     if listing.own:
         check_splits(
@@ -246,7 +253,7 @@ def _check(
 
 def _drawn(
     rows: Sequence[Row],
-    labels: Sequence[int],
+    labels: Sequence[Labels],
     groups: Groups,
     *,
     shares: dict[Split, float],
@@ -290,12 +297,17 @@ def _none_shared(listing: Listing, groups: Groups) -> str:
 
 
 def _absent_classes(
-    rows: Sequence[Row], labels: Sequence[int], class_names: Sequence[str]
+    rows: Sequence[Row], labels: Sequence[Labels], class_names: Sequence[str]
 ) -> list[str]:
     """Say which classes cannot be judged in validation or test, where there is any of either."""
     lines = []
     for split in SPLITS[1:]:
-        found = {label for row, label in zip(rows, labels, strict=True) if row.split == split}
+        found = {
+            label
+            for row, own in zip(rows, labels, strict=True)
+            if row.split == split
+            for label in own
+        }
         absent = [name for place, name in enumerate(class_names) if place not in found]
         if found and absent:
             what = "class is" if len(absent) == 1 else "classes are"
@@ -303,9 +315,9 @@ def _absent_classes(
     return lines
 
 
-def _thin_classes(labels: Sequence[int], class_names: Sequence[str]) -> list[str]:
+def _thin_classes(labels: Sequence[Labels], class_names: Sequence[str]) -> list[str]:
     """Say which classes have a single sample: most are slips of the pen."""
-    counts = Counter(labels)
+    counts = Counter(label for own in labels for label in own)
     single = [place for place, count in counts.items() if count == 1]
     if not single:
         return []

@@ -51,6 +51,7 @@ class Sample:
     Args:
         path: the file or folder to open.
         label: index into :attr:`Dataset.class_names`.
+        also: further ones, where a clip may have several.
         where: what to call it in a message, e.g. ``labels.csv row 12``.
         start_seconds: where it begins in the file; None: at the beginning.
         end_seconds: where it ends in the file, exclusive; None: at the end.
@@ -67,6 +68,12 @@ class Sample:
     group: str | None = None
     row: int | None = None
     frame_rate: float | None = None
+    also: tuple[int, ...] = ()
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """All of them, the first one first."""
+        return (self.label, *self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +86,7 @@ class Dataset:
         class_names: one a class, in the order of the labels.
         samples: by split; all three keys are there. None is empty in what is read to train.
         how_split: one line for the user: how the splits came about.
+        several: whether clips may have several labels.
         notes: what else the user should know, one line each.
     """
 
@@ -87,8 +95,13 @@ class Dataset:
     class_names: tuple[str, ...]
     samples: Mapping[Split, tuple[Sample, ...]]
     how_split: str
+    several: bool = False
     notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """Return the number of samples of all splits."""
         return sum(len(part) for part in self.samples.values())
+
+    def names_of(self, sample: Sample) -> tuple[str, ...]:
+        """Return what the classes of a sample are called, the first one first."""
+        return tuple(self.class_names[label] for label in sample.labels)

@@ -11,6 +11,7 @@ from itertools import combinations
 
 import numpy as np
 
+from foveal.dataset.check import Labels
 from foveal.dataset.samples import Split
 
 _PASSES = 4
@@ -24,7 +25,7 @@ class TooFewError(ValueError):
 
 
 def split_groups(
-    groups: Sequence[str], labels: Sequence[int], *, shares: Mapping[Split, float], seed: int
+    groups: Sequence[str], labels: Sequence[Labels], *, shares: Mapping[Split, float], seed: int
 ) -> list[Split]:
     """Return the split of every sample.
 
@@ -34,7 +35,7 @@ def split_groups(
 
     Args:
         groups: one key a sample; equal keys are never parted.
-        labels: one class a sample.
+        labels: the classes of each sample.
         shares: of all samples, positive, by split; ``train`` among them.
         seed: the order of equally large groups is drawn from it, and nothing else.
 
@@ -45,13 +46,15 @@ def split_groups(
     if "train" not in shares or not all(share > 0 for share in shares.values()):
         raise ValueError(f"shares must be positive and name train, got {dict(shares)}")
     counts: dict[str, Counter[int]] = {}
-    for group, label in zip(groups, labels, strict=True):
-        counts.setdefault(group, Counter())[label] += 1
+    for group, own in zip(groups, labels, strict=True):
+        counts.setdefault(group, Counter()).update(own)
+    for group, size in Counter(groups).items():
+        counts[group][_ALL] = size
     if len(counts) < len(shares):
         raise TooFewError(f"{len(counts)} groups for {len(shares)} splits")
     names = sorted(counts)
     drawn = np.random.default_rng(seed).permutation(len(names))
-    order = sorted((names[i] for i in drawn), key=lambda name: -counts[name].total())
+    order = sorted((names[i] for i in drawn), key=lambda name: -counts[name][_ALL])
     placing = _Placing({name: counts[name] for name in order}, shares)
     placing.place_greedily()
     placing.cover_train()
@@ -70,12 +73,13 @@ class _Placing:
     together count as one more class, so that the splits' sizes are right where classes are small.
 
     Args:
-        counts: of every group by class, in the order of placing.
+        counts: of every group by class and, under :data:`_ALL`, of its samples; in the order of
+            placing.
         shares: of the splits.
     """
 
     def __init__(self, counts: Mapping[str, Counter[int]], shares: Mapping[Split, float]) -> None:
-        self.counts = {group: {**found, _ALL: found.total()} for group, found in counts.items()}
+        self.counts = counts
         # Ties go to train, then to test: there a sample more tells more.
         order: tuple[Split, ...] = ("train", "test", "validation")
         self.splits = tuple(split for split in order if split in shares)
@@ -93,8 +97,9 @@ class _Placing:
                 self.targets[split][label] = max(size * shares[split] / whole, least)
                 rest -= self.targets[split][label]
             self.targets["train"][label] = rest
+        share = self.sizes[_ALL] / (self.sizes.total() - self.sizes[_ALL])  # samples of a label
         for targets in self.targets.values():
-            targets[_ALL] = sum(targets.values())
+            targets[_ALL] = sum(targets.values()) * share
         self.split_of: dict[str, Split] = {}
         self._clear()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -84,9 +85,10 @@ class Stored:
 def read_stored(path: Path, *, frame_rate: float | None) -> Listing:
     """Return the clips of an ``.npz``.
 
-    Arrays: ``features`` (N,T,D), ``label`` or ``labels`` (N,) int or str, and where they are
-    there ``class_names`` (K,), a group (:data:`GROUPS`) (N,), ``split`` (N,), ``seconds`` (T,) or
-    (N,T) and ``duration_seconds`` (N,). Nothing is ever unpickled.
+    Arrays: ``features`` (N,T,D), ``label`` or ``labels`` (N,) int or str (where clips may have
+    several, ``labels`` (N,K) of truth values), and where they are there ``class_names`` (K,), a
+    group (:data:`GROUPS`) (N,), ``split`` (N,), ``seconds`` (T,) or (N,T) and
+    ``duration_seconds`` (N,). Nothing is ever unpickled.
 
     Raises:
         DataError: an array is missing or does not fit, or a value is not finite.
@@ -100,15 +102,18 @@ def read_stored(path: Path, *, frame_rate: float | None) -> Listing:
         raise _misfit(path, "no array 'label' or 'labels'")
     group = next((name for name in GROUPS if name in arrays), None)
     for name, array in (
-        ("label", labels),
+        ("label", labels if labels.ndim != 2 else labels.any(axis=1)),
         (group, arrays.get(group or "")),
         ("split", arrays.get("split")),
     ):
         if array is not None and array.shape != (count,):
             raise _misfit(path, f"{name!r} has shape {array.shape}, not ({count},)")
-    if labels.dtype.kind not in "iuU":
-        raise _misfit(path, f"labels are {labels.dtype}, neither whole numbers nor text")
     names = _class_names(path, arrays.get("class_names"))
+    if labels.ndim == 1 and labels.dtype.kind not in "iuU":
+        raise _misfit(path, f"labels are {labels.dtype}, neither whole numbers nor text")
+    several = labels.ndim == 2
+    if several:
+        _check_several(path, labels, names, problems)
     features = arrays["features"].reshape(count, -1)
     for place in range(count):
         if not np.isfinite(features[place]).all():
@@ -118,13 +123,14 @@ def read_stored(path: Path, *, frame_rate: float | None) -> Listing:
     rows = [
         Row(
             path=str(path),
-            label=str(labels[i]) if labels.dtype.kind == "U" else int(labels[i]),
+            label=own[0],
+            also=own[1:],
             where=f"{path.name} clip {i}",
             group=None if group is None else str(arrays[group][i]),
             split=splits[i] if splits else None,
             row=i,
         )
-        for i in range(count)
+        for i, own in enumerate(_labels(labels))
     ]
     notes = [f"read as stored features, {' x '.join(map(str, arrays['features'].shape))}"]
     if group is not None:
@@ -132,7 +138,35 @@ def read_stored(path: Path, *, frame_rate: float | None) -> Listing:
     if "seconds" not in arrays and "duration_seconds" not in arrays:
         rate = frame_rate or VECTOR_RATE
         notes.append(f"the file has no times; {rate:g} vectors a second are taken")
-    return Listing(name=path.name, kind="features", rows=rows, class_names=names, notes=notes)
+    return Listing(
+        name=path.name,
+        kind="features",
+        rows=rows,
+        class_names=names,
+        several=several,
+        notes=notes,
+    )
+
+
+def _check_several(
+    path: Path, labels: Array, names: tuple[str, ...] | None, problems: Problems
+) -> None:
+    """Check an array (N,K) that says which classes each clip has."""
+    if not np.isin(labels, (0, 1)).all():
+        raise _misfit(path, f"labels {labels.shape} hold more than 0 and 1")
+    if names is not None and len(names) != labels.shape[1]:
+        raise _misfit(path, f"{len(names)} class_names for labels of {labels.shape[1]} classes")
+    for place in np.flatnonzero(~labels.any(axis=1)):
+        problems.add(f"{path.name} clip {place}", "no label")
+
+
+def _labels(labels: Array) -> Iterator[tuple[str | int, ...]]:
+    """Yield the labels of each clip, of which (N,) holds one and (N,K) some."""
+    for own in labels:
+        if labels.ndim == 2:
+            yield tuple(int(k) for k in np.flatnonzero(own))
+        else:
+            yield (str(own) if labels.dtype.kind == "U" else int(own),)
 
 
 def open_stored(path: str, row: int, *, rate: float | None, name: str) -> FeatureSource:

@@ -23,12 +23,16 @@ from foveal.video.errors import shown
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "path": ("path", "file", "video", "filename", "file_name"),
     "label": ("class", "label"),  # where both are there, the first is the name
+    "labels": ("labels",),
     "start": ("start", "start_seconds"),
     "end": ("end", "end_seconds"),
     "group": ("group", "subject"),
     "split": ("split", "subset"),
 }
-"""What each column may be called; the first two are needed."""
+"""What each column may be called; a path is needed, and either one label or several."""
+
+BETWEEN = "|"
+"""Parts the labels of a clip that has several, in CSV."""
 
 CLASSES = "classes.txt"
 """Beside a list: the names of the classes, one a line, in the order of the labels."""
@@ -156,6 +160,7 @@ def _listing(
     notes = [f"read as a list of videos ({files}), paths from {shown(str(base))}"]
     unknown: dict[str, None] = {}
     rows: list[Row] = []
+    several = False
     for file, split, names, entries in parts:
         if not entries and not names:
             continue
@@ -163,6 +168,7 @@ def _listing(
             problems.raise_any()
         columns = _columns(file, names)
         unknown.update(dict.fromkeys(set(names) - set(columns.values()) - {""}))
+        several = several or "labels" in columns
         for where, data in entries:
             values = {column: data.get(name) for column, name in columns.items()}
             found = _row(where, values, base, problems)
@@ -183,6 +189,7 @@ def _listing(
         kind="frames" if all(folders) else "video",
         rows=_numbered(rows, classes),
         class_names=classes,
+        several=several,
         notes=notes,
     )
 
@@ -196,12 +203,20 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, str]:
         for alias in reversed(aliases)
         if alias in lowered
     }
-    missing = [column for column in ("path", "label") if column not in columns]
+    hint = "name the columns in the first line: path,label[,start,end,group,split]"
+    labelled = {"label", "labels"} & columns.keys()
+    if len(labelled) > 1:
+        raise DataError(
+            f"{shown(path.name)} row 1: both a column label and a column labels",
+            hint="keep label for one class a clip, or labels for several",
+        )
+    missing = [column for column in ("path",) if column not in columns]
+    missing += [] if labelled else ["label"]
     if missing:
         raise DataError(
             f"{shown(path.name)} row 1: no column {' and no column '.join(missing)} "
             f"({some(names)})",
-            hint="name the columns in the first line: path,label[,start,end,group,split]",
+            hint=hint,
         )
     return columns
 
@@ -209,13 +224,12 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, str]:
 def _row(where: str, data: Mapping[str, Any], base: Path, problems: Problems) -> Iterator[Row]:
     """Yield the row if it can be used; note why not otherwise."""
     before = len(problems)
-    name, label = _text(data.get("path")), data.get("label")
+    name = _text(data.get("path"))
     path = str(base / name)
     wrong = "no path" if not name else _path_trouble(name, path)
     if wrong:
         problems.add(where, wrong)
-    if isinstance(label, bool | float | list | dict) or not _text(label):
-        problems.add(where, "no label" if not _text(label) else f"label {label!r} is no name")
+    labels = _labels(where, data, problems)
     start = _seconds(where, "start", data.get("start"), problems)
     end = _seconds(where, "end", data.get("end"), problems)
     if start is not None and end is not None and start >= end:
@@ -224,13 +238,34 @@ def _row(where: str, data: Mapping[str, Any], base: Path, problems: Problems) ->
     if len(problems) == before:
         yield Row(
             path=path,
-            label=label if isinstance(label, int) else _text(label),
+            label=labels[0],
+            also=labels[1:],
             where=where,
             start_seconds=start,
             end_seconds=end,
             group=_text(data.get("group")) or None,
             split=split,
         )
+
+
+def _labels(where: str, data: Mapping[str, Any], problems: Problems) -> tuple[str | int, ...]:
+    """Return the one label of a row, or its several; note what is wrong with them."""
+    given = data.get("label")
+    if "labels" in data:
+        given = data["labels"]
+        given = given.split(BETWEEN) if isinstance(given, str) else given
+    found = given if isinstance(given, list) and "labels" in data else [given]
+    labels: list[str | int] = []
+    for label in found:
+        if isinstance(label, bool | float | list | dict) or not _text(label):
+            problems.add(where, "no label" if not _text(label) else f"label {label!r} is no name")
+            continue
+        labels.append(label if isinstance(label, int) else _text(label))
+        if len({str(one) for one in labels}) < len(labels):
+            problems.add(where, f"label {shown(str(label))!r} twice")
+    if not found:
+        problems.add(where, "no label")
+    return tuple(labels)
 
 
 def _path_trouble(name: str, path: str) -> str | None:
@@ -285,9 +320,9 @@ def _numbered(rows: list[Row], classes: tuple[str, ...] | None) -> list[Row]:
 
     With a list of classes, a label that is one of its names stays a name.
     """
-    texts = {str(row.label) for row in rows}
+    texts = {str(label) for row in rows for label in row.labels}
     if not all(text.isascii() and text.lstrip("-").isdigit() for text in texts):
         return rows
     if classes is not None and texts <= set(classes):
         return rows
-    return [replace(row, label=int(row.label)) for row in rows]
+    return [row.labelled(int(label) for label in row.labels) for row in rows]
