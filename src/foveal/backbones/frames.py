@@ -99,7 +99,12 @@ def object_network(name: str, *, num_objects: int, blocks: tuple[int, int]) -> O
 
 
 def frame_recogniser(
-    name: str, *, num_classes: int, feature_width: int = 0, dropout: float = 0.0
+    name: str,
+    *,
+    num_classes: int,
+    feature_width: int = 0,
+    dropout: float = 0.0,
+    several: bool = False,
 ) -> FrameClassifier:
     """Return a classifier of single frames, with fresh weights.
 
@@ -108,10 +113,13 @@ def frame_recogniser(
         num_classes: K.
         feature_width: of stored features.
         dropout: before the last layer of those that take pictures.
+        several: whether a frame may show several classes.
     """
     if name == "features":
         encoder: nn.Module = nn.Sequential(nn.Linear(feature_width, FEATURE_HIDDEN), nn.ReLU())
-        return FrameClassifier(encoder, width=FEATURE_HIDDEN, num_classes=num_classes)
+        return FrameClassifier(
+            encoder, width=FEATURE_HIDDEN, num_classes=num_classes, several=several
+        )
     if name == "tiny":
         channels, strides = TINY_RECOGNISER_LAYERS
         net = conv_stack(channels, strides=strides)
@@ -119,5 +127,9 @@ def frame_recogniser(
     else:
         pictures = focus_encoder(name)
     return FrameClassifier(
-        PictureVectors(pictures), width=pictures.width, num_classes=num_classes, dropout=dropout
+        PictureVectors(pictures),
+        width=pictures.width,
+        num_classes=num_classes,
+        dropout=dropout,
+        several=several,
     )

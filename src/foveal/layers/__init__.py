@@ -14,6 +14,7 @@ from foveal.layers.frames import (
     taken,
 )
 from foveal.layers.interpolate import lattice_corners, resample, windows_of
+from foveal.layers.labels import class_probs, has_class, is_right, label_loss, label_losses
 from foveal.layers.pixels import IMAGENET_MEAN, IMAGENET_STD, PixelNorm
 from foveal.layers.policy import RecurrentPolicy, map_state, run_memory, states_of
 from foveal.layers.prefix import PrefixClassifier
@@ -37,10 +38,15 @@ __all__ = [
     "SelfAttention",
     "TemporalEncoder",
     "TemporalShift",
+    "class_probs",
     "consensus_loss",
     "crop_at",
     "drawn_frames",
     "gentle",
+    "has_class",
+    "is_right",
+    "label_loss",
+    "label_losses",
     "lattice_corners",
     "map_state",
     "mean_answer",

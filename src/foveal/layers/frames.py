@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from foveal.layers.encoder import ImageEncoder
+from foveal.layers.labels import class_probs, is_right, label_loss
 from foveal.layers.pixels import PixelNorm
 
 
@@ -52,20 +53,28 @@ class FrameClassifier(nn.Module):
         width: D.
         num_classes: K.
         dropout: before the last layer, while training.
+        several: whether a frame may show several classes; then each has its own probability.
     """
 
     def __init__(
-        self, encoder: nn.Module, *, width: int, num_classes: int, dropout: float = 0.0
+        self,
+        encoder: nn.Module,
+        *,
+        width: int,
+        num_classes: int,
+        dropout: float = 0.0,
+        several: bool = False,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.several = several
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, num_classes)
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return probabilities (N,K) of frames (N,...)."""
         logits: Tensor = self.head(self.encoder(frames))
-        return logits.softmax(dim=1)
+        return class_probs(logits, several=self.several)
 
     def clip_logits(self, frames: Tensor) -> Tensor:
         """Return logits (B,T,K) of frames (B,T,...)."""
@@ -78,8 +87,18 @@ class FrameClassifier(nn.Module):
         return vectors.reshape(*frames.shape[:2], vectors.shape[1])
 
 
-def mean_answer(frame_logits: Tensor) -> Tensor:
-    """Return logits (B,K) whose probabilities are the mean of those of the frames (B,T,K)."""
+def mean_answer(frame_logits: Tensor, *, several: bool = False) -> Tensor:
+    """Return logits (B,K) whose probabilities are the mean of those of the frames (B,T,K).
+
+    Args:
+        frame_logits: of every frame.
+        several: whether a clip may show several classes.
+    """
+    if several:
+        there, absent = (
+            nn.functional.logsigmoid(sign * frame_logits).logsumexp(dim=1) for sign in (1, -1)
+        )
+        return there - absent
     log_probs = frame_logits.log_softmax(dim=-1)
     return log_probs.logsumexp(dim=1) - math.log(frame_logits.shape[1])
 
@@ -122,18 +141,18 @@ def consensus_loss(
     count: int,
     generator: torch.Generator,
 ) -> dict[str, Tensor]:
-    """Return the cross-entropy of the mean logits of some frames of each clip, drawn anew.
+    """Return the loss of the mean logits of some frames of each clip, drawn anew.
 
     Source: temporal segment networks (Wang et al., ECCV 2016, arXiv 1608.00859).
 
     Args:
         classifier: learns.
         frames: (B,T,...).
-        label: int64 (B,).
+        label: int64 (B,), or float (B,K) where clips may show several classes.
         count: frames drawn; all, where there are fewer.
         generator: draws them.
     """
     kept = drawn_frames(frames, count=min(count, frames.shape[1]), generator=generator)
     logits = classifier.clip_logits(kept).mean(dim=1)
-    accuracy = (logits.argmax(dim=1) == label).float().mean()
-    return {"loss": nn.functional.cross_entropy(logits, label), "accuracy": accuracy}
+    accuracy = is_right(logits, label).float().mean()
+    return {"loss": label_loss(logits, label), "accuracy": accuracy}

@@ -24,7 +24,8 @@ def folds_of(batch: Batch, num_folds: int) -> Tensor:
     [0, 1, 0]
     """
     if not num_folds:
-        return torch.zeros_like(batch["label"])
+        label = batch["label"]
+        return torch.zeros(len(label), dtype=torch.int64, device=label.device)
     return batch["number"] % num_folds
 
 

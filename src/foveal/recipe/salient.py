@@ -1,7 +1,8 @@
 """Stages of samplers by saliency: a recogniser, then, that frozen, what keeps frames for it.
 
 A batch holds ``frames`` uint8 (B,T,3,H,W) or stored features (B,T,D), other stored features of the
-same times by the names in :data:`BESIDE`, and ``label`` int64 (B,). The network has a
+same times by the names in :data:`BESIDE`, and ``label`` int64 (B,), or float (B,C) where videos
+may show several classes. The network has a
 ``recogniser`` and a ``sampler``, and called with frames and what stands beside them it says
 ``logits`` (B,C) of those that it keeps. Letters: B videos, T candidates, D features, C classes.
 """
@@ -12,9 +13,9 @@ from collections.abc import Mapping
 from typing import Protocol, cast
 
 from torch import Tensor
-from torch.nn import Module, functional
+from torch.nn import Module
 
-from foveal.layers import FrameClassifier, consensus_loss
+from foveal.layers import FrameClassifier, consensus_loss, label_loss
 from foveal.recipe.stages import Batch, Draw, Group, Loss, Optimizer, Stage, StepContext
 from foveal.types import Canvas, Features
 
@@ -32,7 +33,7 @@ class Sampling(Protocol):
 
 
 def recogniser_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the cross-entropy of the mean logits of some frames, drawn anew for each video."""
+    """Return the loss of the mean logits of some frames, drawn anew for each video."""
     return consensus_loss(
         cast(Sampling, network).recogniser,
         batch["frames"],
@@ -56,9 +57,9 @@ def sampled_logits(network: Module, batch: Batch) -> Tensor:
 
 
 def kept_frames_loss(network: Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the recogniser's cross-entropy on the frames that the sampler keeps."""
+    """Return the recogniser's loss on the frames that the sampler keeps."""
     logits = sampled_logits(network, batch)
-    return {"loss": functional.nll_loss(logits.log_softmax(dim=1), batch["label"])}
+    return {"loss": label_loss(logits, batch["label"])}
 
 
 def paper_recogniser() -> Stage:

@@ -58,6 +58,7 @@ class ClipData:
         heard: of the sound, by name; it is decoded at each draw, also where frames are cached.
         augment: what is done to a sample.
         cache: of decoded frames; without one a clip is decoded each time it is drawn.
+        several: K, where clips may show several classes: labels are float32 (B,K) then.
 
     Raises:
         ValueError: there is no sample, or neither draws nor planned times, or both.
@@ -74,6 +75,7 @@ class ClipData:
         heard: Mapping[str, Heard] = _SILENCE,
         augment: Augment | None = None,
         cache: FrameCache | None = None,
+        several: int | None = None,
     ) -> None:
         if not samples:
             raise ValueError("there is no sample")
@@ -87,6 +89,7 @@ class ClipData:
         self.heard = dict(heard)
         self.augment = augment
         self.cache = cache
+        self.several = several
         self._troubles: list[Trouble] = []
         self._broken: set[int] = set()
         self._infos: dict[int, ClipInfo] = {}
@@ -103,7 +106,8 @@ class ClipData:
         """Return a hash of paths, stretches and labels, in their order."""
         told = hashlib.sha256()
         for one in self.samples:
-            row = (one.path, one.label, one.start_seconds, one.end_seconds, one.row)
+            label = one.label if self.several is None else sorted(one.labels)
+            row = (one.path, label, one.start_seconds, one.end_seconds, one.row)
             told.update(repr(row).encode("utf-8", "surrogateescape"))
         return told.hexdigest()[:16]
 
@@ -124,7 +128,7 @@ class ClipData:
             else:
                 made.append(self._sample_or_other(int(index), int(seed)))
         if not made:
-            return {"label": torch.zeros(0, dtype=torch.int64)}
+            return {"label": self._label(())[None][:0]}
         return stack(made)
 
     def _sample_or_other(self, index: int, seed: int) -> Batch:
@@ -156,9 +160,17 @@ class ClipData:
                 Trouble(path=one.path, kind=error.kind, message=error.message, hint=error.hint)
             )
             return None
-        label, number = torch.tensor(one.label), torch.tensor(index)
+        label, number = self._label(one.labels), torch.tensor(index)
         sample: Batch = {**pictures, "label": label, "number": number}
         return sample if self.augment is None else self.augment(sample, drawn)
+
+    def _label(self, labels: tuple[int, ...]) -> torch.Tensor:
+        """Return what a batch holds of the classes a clip shows: int64 (), or float32 (K,)."""
+        if self.several is None:
+            return torch.tensor(labels[0] if labels else 0)
+        label = torch.zeros(self.several)
+        label[list(labels)] = 1
+        return label
 
     def _pictures(
         self, index: int, one: Sample, drawn: torch.Generator

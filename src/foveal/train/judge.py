@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
-from torch.nn import functional
 
+from foveal.layers import is_right, label_losses
 from foveal.recipe import Judge
 from foveal.train.data import Data, Trouble
 from foveal.train.processes import gather
@@ -25,8 +25,9 @@ class Judged:
     """What came of a validation.
 
     Args:
-        accuracy: share of the clips whose label has the largest logit; ties go to the lower index.
-        loss: mean cross-entropy.
+        accuracy: share of the clips that show the class with the largest logit; ties go to the
+            lower index.
+        loss: mean of :func:`foveal.layers.label_losses`.
         num_clips: that could be read.
         troubles: those that could not.
     """
@@ -68,8 +69,8 @@ def judge(
         batch = fabric.to_device(batch)
         with fabric.autocast():
             found = logits(network, batch).float()
-        losses = functional.cross_entropy(found, batch["label"], reduction="none").double()
-        right = found.argmax(dim=1) == batch["label"]
+        losses = label_losses(found, batch["label"]).double()
+        right = is_right(found, batch["label"])
         rows.extend(zip(right.tolist(), losses.tolist(), strict=True))
     for module, training in modes:
         module.training = training

@@ -239,6 +239,7 @@ def make_data(
         cache: of decoded frames; without one clips are decoded each time they are drawn.
     """
     config: Any = recipe.config
+    several = len(dataset.class_names) if dataset.several else None
     train = ClipData(
         dataset.samples["train"],
         kind=dataset.kind,
@@ -246,6 +247,7 @@ def make_data(
         heard=recipe.heard,
         augment=recipe.augment,
         cache=cache,
+        several=several,
     )
     samples = dataset.samples["validation"]
     if not samples:
@@ -257,6 +259,7 @@ def make_data(
         views={"frames": config.canvas, **recipe.judged},
         heard=recipe.heard,
         cache=cache,
+        several=several,
     )
     return RunData(train=train, validation=validation)
 
