@@ -43,9 +43,10 @@ First results of the samplers by saliency with 300 steps of their frame recognis
 13.3 % right (their own networks on all 24 candidates 11.7 and 13.3 %); that the recogniser learns
 as long as the baselines, 900 steps, was decided after them, on no other ground than that those
 have so many. So do the teachers of ``confidence_distillation``, whose 400 steps came to 30 % of the
-*short* videos of split 0, before any 5-minute video was looked at. The senses of ``hcms`` had learnt
-next to nothing in the 200 steps of its recipe (a cross-entropy of 2.23 to 2.31 each, of ten classes);
-they get the 900 too, and its later stages three times the recipe's, before anything was judged.
+*short* videos of split 0, before any 5-minute video was looked at. The senses of ``hcms`` had
+learnt next to nothing in the 200 steps of its recipe (a cross-entropy of 2.23 to 2.31 each, of ten
+classes); they get the 900 too, and its later stages three times the recipe's, before anything was
+judged.
 A first result of ``ocsampler`` decoded the exact candidates (338 frames a video, 8.9 times as fast
 as dense, 61.7 % right); since then it glances at keyframes, as all that glance do.
 
