@@ -23,6 +23,15 @@ def softmax(logits: Array) -> Array:
     return np.asarray(exp / exp.sum(axis=-1, keepdims=True))
 
 
+def sigmoid(logits: Array) -> Array:
+    """Return the probability of each class by itself, float64.
+
+    >>> sigmoid(np.array([0.0, -800.0])).tolist()
+    [0.5, 0.0]
+    """
+    return np.asarray(np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64))))
+
+
 def confidence(
     probs: Array,
     *,

@@ -33,6 +33,8 @@ class System:
         question: what it decides.
         paper: first author, venue and arXiv id.
         licence: of the published official code; Foveal's own code is Apache-2.0 throughout.
+        several_labels: whether its ``Config`` has the field ``several_labels``, so that it learns
+            and answers which of all classes a clip shows, be they several.
     """
 
     name: str
@@ -43,6 +45,7 @@ class System:
     paper: str
     licence: str
     status: Literal["working", "planned"] = "planned"
+    several_labels: bool = False
 
     @property
     def module(self) -> str:
@@ -103,6 +106,7 @@ PAPERS: tuple[System, ...] = (
         paper="Weng et al., TOMM 2023, arXiv 2104.09760",
         licence=NO_CODE,
         status="working",
+        several_labels=True,
     ),
     System(
         name="reskd",
@@ -123,6 +127,7 @@ PAPERS: tuple[System, ...] = (
         paper="Xia et al., ECCV 2022, arXiv 2207.10388",
         licence=NO_CODE,
         status="working",
+        several_labels=True,
     ),
     System(
         name="stts",
@@ -151,6 +156,7 @@ PAPERS: tuple[System, ...] = (
         paper="Xia et al., ECCV 2022, arXiv 2207.10379",
         licence=NO_CODE,
         status="working",
+        several_labels=True,
     ),
     System(
         name="astfocus",
@@ -250,6 +256,7 @@ OWN: tuple[System, ...] = (
         paper="none",
         licence="Apache-2.0",
         status="working",
+        several_labels=True,
     ),
 )
 """What Foveal adds to stand beside them."""

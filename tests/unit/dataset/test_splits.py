@@ -46,9 +46,7 @@ def can_be_split(pairs: Sequence[Pair]) -> bool:
 
 @settings(max_examples=150)
 @given(samples, st.integers(0, 5))
-def test_splits_keep_their_promises_or_say_that_they_cannot(
-    pairs: list[Pair], seed: int
-) -> None:
+def test_splits_keep_their_promises_or_say_that_they_cannot(pairs: list[Pair], seed: int) -> None:
     labels = [own for _, own in pairs]
     try:
         splits = split_groups(keys(pairs), labels, shares=SHARES, seed=seed)

@@ -43,6 +43,11 @@ def network_of(cfg=CFG, seed=0):
     return Network(cfg).eval()
 
 
+def of_label(scores, label):
+    """What (B,T,C) says of the one class of each video, (B,T)."""
+    return torch.stack([row[:, k] for row, k in zip(scores, label, strict=True)])
+
+
 def context(seed=0):
     return StepContext(progress=0.5, generator=torch.Generator().manual_seed(seed))
 
@@ -54,9 +59,8 @@ def context(seed=0):
 def test_a_target_sums_to_one_best_has_no_background_worst_nothing_else(source) -> None:
     network, batch = network_of(), batch_of()
     scores = recipe.frame_scores(network, batch, source=source)
-    target = recipe.frame_targets(
-        scores, batch["label"], num_classes=5, told=recipe.PAPER_SUPERVISION
-    )
+    target = recipe.frame_targets(scores, batch["label"], told=recipe.PAPER_SUPERVISION)
+    scores = of_label(scores, batch["label"])
     assert torch.allclose(target.sum(dim=-1), torch.ones(7, 16))
     rows = torch.arange(7)
     assert target[rows, scores.argmax(dim=1), -1].max() < 1e-6
@@ -67,10 +71,10 @@ def test_a_target_sums_to_one_best_has_no_background_worst_nothing_else(source) 
 
 
 def test_hard_targets_and_damped_ones() -> None:
-    scores = torch.tensor([[0.9, 0.8, 0.1], [0.5, 0.5, 0.5]])
-    hard = recipe.normalised(scores, told=recipe.Supervision(hard=True))
+    scores = torch.tensor([[0.9, 0.8, 0.1], [0.5, 0.5, 0.5]])[..., None]
+    hard = recipe.normalised(scores, told=recipe.Supervision(hard=True))[..., 0]
     assert hard.tolist() == [[1, 1, 0], [0, 0, 0]]
-    damped = recipe.normalised(scores, told=recipe.Supervision(damp=True))
+    damped = recipe.normalised(scores, told=recipe.Supervision(damp=True))[..., 0]
     assert damped[0].tolist() == pytest.approx([1.0, 0.9, 0.2])
     assert damped[1].tolist() == [1, 1, 1]  # nothing stands out: nothing is background
 
@@ -80,7 +84,8 @@ def test_prototypes_are_confidence_weighted_means() -> None:
     with torch.no_grad():
         vectors = network.recogniser.clip_vectors(batch["frames"])
         probs = network.recogniser.head(vectors).softmax(dim=-1)
-    found = recipe.frame_scores(network, batch, source="prototype")
+    every = recipe.frame_scores(network, batch, source="prototype")
+    found = of_label(every, batch["label"])
     for i, label in enumerate(batch["label"]):
         same = batch["label"] == label
         weights = probs[same][..., label]
@@ -108,13 +113,13 @@ def test_loss_is_what_it_says() -> None:
     told = recipe.Supervision(mu=0.3, guidance=0.2, sparsity=0.1)
     found = recipe.sampler_loss(network, batch, context(), told=told)
     scored = network.sampler(batch["preview"])
-    scores = recipe.frame_scores(network, batch, source="confidence")
+    every = recipe.frame_scores(network, batch, source="confidence")
+    scores = of_label(every, batch["label"])
     salient = (scores - scores.amin(1, keepdim=True)) / (
         scores.amax(1, keepdim=True) - scores.amin(1, keepdim=True)
     )
     logs = scored.frame_logits.log_softmax(-1)
-    of_label = torch.stack([logs[i, :, label] for i, label in enumerate(batch["label"])])
-    frame = -(salient * of_label + (1 - salient) * logs[..., -1]).mean()
+    frame = -(salient * of_label(logs, batch["label"]) + (1 - salient) * logs[..., -1]).mean()
     video = functional.cross_entropy(scored.salient, batch["label"])
     rest = functional.cross_entropy(scored.rest, torch.full((7,), 5))
     guided = (scored.attention - salient).square().sum(1).mean()

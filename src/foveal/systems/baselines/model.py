@@ -6,7 +6,6 @@ frames, C channels, H height, W width, D width of stored features, K classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 from torch import Tensor, nn
@@ -18,6 +17,7 @@ from foveal.backbones import (
     small_mobilenet,
     small_resnet,
 )
+from foveal.layers import class_probs, mean_answer
 from foveal.systems.baselines.protocol import Config
 
 
@@ -41,6 +41,7 @@ class Network(nn.Module):
             self.encoder.add_module("normalise", backbone.pixel_norm())
             self.encoder.add_module("backbone", backbone)
             self.encoder.add_module("pool", pool)
+        self.several = cfg.several_labels
         self.dropout = nn.Dropout(cfg.dropout)
         self.head = nn.Linear(width, cfg.num_classes)
 
@@ -52,9 +53,7 @@ class Network(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return logits (B,K) whose probabilities are the mean of those of the frames."""
-        log_probs = self.frame_logits(frames).log_softmax(dim=-1)
-        logits: Tensor = log_probs.logsumexp(dim=1) - math.log(frames.shape[1])
-        return logits
+        return mean_answer(self.frame_logits(frames), several=self.several)
 
 
 class FramePart(nn.Module):
@@ -64,11 +63,12 @@ class FramePart(nn.Module):
         super().__init__()
         self.encoder = network.encoder
         self.head = network.head
+        self.several = network.several
 
     def forward(self, frames: Tensor) -> Tensor:
         """Return probabilities."""
         logits: Tensor = self.head(self.encoder(frames))
-        return logits.softmax(dim=1)
+        return class_probs(logits, several=self.several)
 
 
 def make_network(cfg: Config) -> Network:

@@ -41,6 +41,7 @@ class Config:
         network: what is trained where the part is no other system's; ``linear`` takes features.
         feature_width: D.
         dropout: before the last layer, while training.
+        several_labels: whether a clip may show several classes; each has its own probability then.
 
     Raises:
         ValueError: a number is out of range or a choice unknown.
@@ -65,6 +66,7 @@ class Config:
     ] = "small"
     feature_width: int = 0
     dropout: float = 0.0
+    several_labels: bool = False
 
     def __post_init__(self) -> None:
         if self.num_frames < 1 or self.num_classes < 1:

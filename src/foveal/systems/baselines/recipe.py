@@ -2,7 +2,7 @@
 
 Source: Wang et al., "Temporal Segment Networks", ECCV 2016, arXiv 1608.00859 (segmental
 consensus by averaging). A batch holds ``frames`` uint8 (B,T,3,H,W), or stored features float32
-(B,T,D), and ``label`` int64 (B,).
+(B,T,D), and ``label`` int64 (B,), or float (B,K) where clips may show several classes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from functools import partial
 from typing import cast
 
 from torch import Tensor, nn
-from torch.nn import functional
 
-from foveal.layers import MultiScaleCrop, gentle
+from foveal.layers import MultiScaleCrop, gentle, is_right, label_loss
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.systems.baselines import protocol
 from foveal.systems.baselines.model import Network
@@ -28,10 +27,10 @@ TRAIN_FRAMES = 3
 
 
 def consensus_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the cross-entropy of the mean of the frames' logits."""
+    """Return the loss of the mean of the frames' logits."""
     logits = cast(Network, network).frame_logits(batch["frames"]).mean(dim=1)
-    accuracy = (logits.argmax(dim=1) == batch["label"]).float().mean()
-    return {"loss": functional.cross_entropy(logits, batch["label"]), "accuracy": accuracy}
+    accuracy = is_right(logits, batch["label"]).float().mean()
+    return {"loss": label_loss(logits, batch["label"]), "accuracy": accuracy}
 
 
 def paper(*, cfg: Config | None = None) -> Recipe:

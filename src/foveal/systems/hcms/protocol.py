@@ -18,7 +18,7 @@ import numpy as np
 
 from foveal.sampling.checks import check_folds, check_pass
 from foveal.sampling.choose import key_bursts, segment_bursts
-from foveal.sampling.confidence import softmax
+from foveal.sampling.confidence import sigmoid, softmax
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import Steps, answer, call, listen, look, note, plan
 from foveal.types import Array, Canvas, ClipInfo, PartSpec, Reference, Sound, TensorSpec
@@ -106,6 +106,7 @@ class Config:
             counts.
         num_folds: senses that each leave a part of the training clips out; levels and gates learn
             from what these make of that part. 0: from what the senses make of clips they know.
+        several_labels: whether a clip may show several classes; each has its own probability then.
         exit_confidence: end after two steps in a row that are surer than this; not in the paper,
             and not in the training network.
         pass_megapixels: of longer clips bursts begin at keyframes; see
@@ -128,6 +129,7 @@ class Config:
     strict: bool = False
     readout: Literal["last", "mean"] = "last"
     num_folds: int = 0
+    several_labels: bool = False
     exit_confidence: float | None = None
     pass_megapixels: float = 200.0
 
@@ -353,7 +355,7 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
                 break
 
     yield from note(text=summary(cfg, opened, len(told) and k + 1))
-    yield from answer(softmax(read(cfg, told)))
+    yield from answer(probs_of(cfg, told))
 
 
 def is_open(opens: Array, theta: float) -> bool:
@@ -379,12 +381,18 @@ def read(cfg: Config, told: list[Array]) -> Array:
     return np.mean(told, axis=0) if cfg.readout == "mean" else told[-1]
 
 
+def probs_of(cfg: Config, told: list[Array]) -> Array:
+    """Return the probabilities (K,) that follow: of one class of all, or of each by itself."""
+    logits = read(cfg, told)
+    return sigmoid(logits) if cfg.several_labels else softmax(logits)
+
+
 def is_sure(cfg: Config, told: list[Array]) -> bool:
     """Return whether the last two steps were surer than the limit, if there is one."""
     if cfg.exit_confidence is None or len(told) < EXIT_STEPS:
         return False
     ends = range(len(told) - EXIT_STEPS + 1, len(told) + 1)
-    return all(softmax(read(cfg, told[:end])).max() > cfg.exit_confidence for end in ends)
+    return all(probs_of(cfg, told[:end]).max() > cfg.exit_confidence for end in ends)
 
 
 def summary(cfg: Config, opened: list[int], num_steps: int) -> str:

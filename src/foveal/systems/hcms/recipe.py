@@ -7,10 +7,10 @@ heart.
 
 Source: arXiv 2104.09760 and, for the usage target, arXiv 1912.01601; figures that could not be read
 there are ours, and the card says which. A batch holds ``frames`` uint8 (B,T*M,3,H,W), ``sound``
-(B,T,S) or nothing for silence, ``label`` int64 (B,), and with folds ``number`` int64 (B,): which of
-the set a clip is; or, in the last two stages, what :func:`sensed_data` made of these, since the
-senses stand still there. Letters: B samples, T steps,
-M frames of a burst, S samples of a window.
+(B,T,S) or nothing for silence, ``label`` int64 (B,), or float (B,K) where clips may show several
+classes, and with folds ``number`` int64 (B,): which of the set a clip is; or, in the last two
+stages, what :func:`sensed_data` made of these, since the senses stand still there. Letters: B
+samples, T steps, M frames of a burst, S samples of a window, K classes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,8 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from foveal.layers import ResizedCrop, gentle
+from foveal.layers import ResizedCrop, gentle, label_loss
 from foveal.recipe import Augment, Batch, Draw, Group, Heard, Optimizer, Recipe, Stage, StepContext
 from foveal.recipe.folds import by_others, folds_of
 from foveal.systems.hcms import protocol
@@ -99,7 +98,7 @@ def learnt_from(network: Network, batch: Batch) -> Sensed:
 
 
 def each_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the sum of the cross-entropies of the senses in use, each alone."""
+    """Return the sum of what the senses in use pay for the label, each alone."""
     net = cast(Network, network)
     losses = _each(net.senses, sensed(net, batch), batch["label"])
     return {"loss": torch.stack(list(losses.values())).sum(), **losses}
@@ -107,7 +106,7 @@ def each_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping
 
 def _each(senses: Senses, found: Sensed, label: Tensor) -> dict[str, Tensor]:
     return {
-        sense: functional.cross_entropy(row, label)
+        sense: label_loss(row, label)
         for sense, row in zip(SENSES, senses.each(found), strict=True)
         if sense in senses.cfg.senses
     }
@@ -118,7 +117,7 @@ def folds_loss(
 ) -> Mapping[str, Tensor]:
     """Return what each fold's senses pay for clips of the other folds.
 
-    That is the cross-entropies of each sense alone, and the distance from what the senses make of
+    That is the loss of each sense alone, and the distance from what the senses make of
     the same clips: levels that learn from the features of one shall understand those of the other.
 
     Args:
@@ -132,16 +131,16 @@ def folds_loss(
     fold = folds_of(batch, net.cfg.num_folds)
     with torch.no_grad():
         wanted = net.sense(frames, sound)
-    label_loss: list[Tensor] = []
+    paid: list[Tensor] = []
     distance: list[Tensor] = []
     for one, others in by_others(net.fold_senses, fold):
         senses = cast(Senses, one)
         found = senses(frames[others], None if sound is None else sound[others])
-        label_loss += _each(senses, found, label[others]).values()
+        paid += _each(senses, found, label[others]).values()
         distance += [
             far(getattr(found, sense), getattr(wanted, sense)[others]) for sense in net.cfg.senses
         ]
-    labelled, away = torch.stack(label_loss).sum(), torch.stack(distance).sum()
+    labelled, away = torch.stack(paid).sum(), torch.stack(distance).sum()
     return {"loss": labelled + like * away, "label": labelled, "distance": away}
 
 
@@ -152,18 +151,18 @@ def far(found: Tensor, wanted: Tensor) -> Tensor:
 
 
 def open_loss(network: nn.Module, batch: Batch, context: StepContext) -> Mapping[str, Tensor]:
-    """Return the cross-entropy with all gates open (stage A); the senses get no gradient."""
+    """Return the loss with all gates open (stage A); the senses get no gradient."""
     net = cast(Network, network)
     with torch.no_grad():
         found = learnt_from(net, batch)
     logits = net.run(found, always_open).logits
-    return {"loss": functional.cross_entropy(logits, batch["label"])}
+    return {"loss": label_loss(logits, batch["label"])}
 
 
 def gate_loss(
     network: nn.Module, batch: Batch, context: StepContext, *, options: GateOptions = USUAL
 ) -> Mapping[str, Tensor]:
-    """Return cross-entropy and usage under noisy gates (stage B); the senses get no gradient.
+    """Return the losses of label and usage under noisy gates (stage B); no gradient for senses.
 
     ``L = CE + lambda sum_k (mean over batch and steps of G_k - gamma_k)^2``
     """
@@ -172,12 +171,12 @@ def gate_loss(
         found = learnt_from(net, batch)
     tau = options.temperature(context.progress)
     ran = net.run(found, by_gumbel(temperature=tau, generator=context.generator))
-    label_loss = functional.cross_entropy(ran.logits, batch["label"])
+    labelled = label_loss(ran.logits, batch["label"])
     used = ran.gates.mean(dim=(0, 1))
     usage = usage_loss(ran.gates, options.usage)
     return {
-        "loss": label_loss + options.weight * usage,
-        "label": label_loss,
+        "loss": labelled + options.weight * usage,
+        "label": labelled,
         "usage": usage,
         "appearance": used[0],
         "motion": used[1],

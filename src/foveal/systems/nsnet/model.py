@@ -15,6 +15,7 @@ from foveal.backbones import frame_recogniser, preview_encoder
 from foveal.layers import (
     FrameClassifier,
     TemporalEncoder,
+    class_probs,
     mean_answer,
     most_salient,
     scaled_rows,
@@ -147,12 +148,13 @@ class Network(nn.Module):
         """
         saliency = self.saliency(self.sampler(frames if preview is None else preview))
         chosen = most_salient(saliency, num_frames=self.cfg.num_frames)
-        logits = mean_answer(self.recogniser.clip_logits(taken(frames, chosen)))
+        frame_logits = self.recogniser.clip_logits(taken(frames, chosen))
+        logits = mean_answer(frame_logits, several=self.cfg.several_labels)
         return Output(saliency=saliency, chosen=chosen, logits=logits)
 
     def saliency(self, scored: Scored) -> Tensor:
         """Return (B,T), as :func:`foveal.systems.nsnet.protocol.fused` has it."""
-        probs = scored.frame_logits.softmax(dim=-1)
+        probs = class_probs(scored.frame_logits, several=self.cfg.several_labels)
         by_frame = 1 - probs[..., -1].double()
         if self.cfg.frame_saliency == "class":
             believed = scored.salient[:, :-1].argmax(dim=1)
@@ -167,14 +169,16 @@ class Network(nn.Module):
 class SamplerPart(nn.Module):
     """Candidates to what the protocol joins: frame probabilities, attention, video logits."""
 
-    def __init__(self, sampler: Sampler) -> None:
+    def __init__(self, sampler: Sampler, *, several: bool) -> None:
         super().__init__()
         self.sampler = sampler
+        self.several = several
 
     def forward(self, candidates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (B,T,C+1), (B,T) and (B,C+1)."""
         scored: Scored = self.sampler(candidates)
-        return scored.frame_logits.softmax(dim=-1), scored.attention, scored.salient
+        frame_probs = class_probs(scored.frame_logits, several=self.several)
+        return frame_probs, scored.attention, scored.salient
 
 
 def make_network(cfg: Config) -> Network:
@@ -184,7 +188,8 @@ def make_network(cfg: Config) -> Network:
 
 def build(network: Network, cfg: Config) -> dict[str, nn.Module]:
     """Return the parts of ``network``, which they share their weights with."""
-    return {SAMPLER: SamplerPart(network.sampler), RECOGNISER: network.recogniser}
+    sampler = SamplerPart(network.sampler, several=cfg.several_labels)
+    return {SAMPLER: sampler, RECOGNISER: network.recogniser}
 
 
 def _preview(cfg: Config) -> tuple[nn.Module, int]:
@@ -202,4 +207,5 @@ def _recogniser(cfg: Config) -> FrameClassifier:
         num_classes=cfg.num_classes,
         feature_width=cfg.feature_width,
         dropout=cfg.dropout,
+        several=cfg.several_labels,
     )

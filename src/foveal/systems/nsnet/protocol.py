@@ -62,6 +62,7 @@ class Config:
         mass: fewer frames are kept where the best hold this share of the saliency.
         min_gap: candidates between two that are kept.
         choose: ``saliency``, or ``uniform``: candidates at equal distances, and no preview.
+        several_labels: whether a clip may show several classes; each has its own probability then.
         pass_megapixels: longer clips are previewed by their keyframes; see
             :func:`foveal.sampling.choose.glance_times`.
 
@@ -92,6 +93,7 @@ class Config:
     mass: float = 1.0
     min_gap: int = 0
     choose: Literal["saliency", "uniform"] = "saliency"
+    several_labels: bool = False
     pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
@@ -258,7 +260,7 @@ def fused(cfg: Config, frame_probs: Array, attention: Array, video_logits: Array
 
     Args:
         cfg: says which frame saliency, and how both are joined.
-        frame_probs: (T,C+1), the last column being the background.
+        frame_probs: (T,C+1), the last column being the background's.
         attention: (T,), the saliency of the video module.
         video_logits: (C+1,), what the video module believes in.
     """

@@ -2,10 +2,13 @@
 
 Source: arXiv 2207.10388; how frames get their pseudo labels is a reconstruction. A batch holds
 ``frames`` uint8 (B,T,3,H,W) or stored features (B,T,D), perhaps ``preview`` (B,T,D), ``label``
-int64 (B,), and with ``num_folds`` ``number`` int64 (B,): which of the set a video is. Letters: B
-videos, T candidates, C classes, the background being the last of C+1.
+int64 (B,), or float (B,C) where videos may show several classes, and with ``num_folds`` ``number``
+int64 (B,): which of the set a video is. Letters: B videos, T candidates, C classes, the background
+being the last of C+1.
 
-Deviation: one label a video; the sheet's form for several labels is not built.
+Where videos may show several classes, every class and the background are told by a logit of their
+own; a frame has mass on each class of its video, and as much on the background as the most salient
+of these leaves.
 """
 
 from __future__ import annotations
@@ -19,7 +22,14 @@ import torch
 from torch import Tensor
 from torch.nn import Module, functional
 
-from foveal.layers import ResizedCrop, consensus_loss, gentle
+from foveal.layers import (
+    ResizedCrop,
+    class_probs,
+    consensus_loss,
+    gentle,
+    has_class,
+    label_loss,
+)
 from foveal.recipe import Batch, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.recipe.folds import by_others, folds_of
 from foveal.recipe.salient import (
@@ -122,62 +132,63 @@ def with_folds(cfg: Config, *stages: Stage) -> tuple[Stage, ...]:
 
 @torch.no_grad()
 def frame_scores(net: Network, batch: Batch, *, source: str) -> Tensor:
-    """Return how well each frame shows the label of its video, (B,T), by a frozen recogniser.
+    """Return how well each frame shows each class, (B,T,C), by a frozen recogniser.
 
-    With folds that is one which has not seen the video. Prototypes are the confidence-weighted
-    means of the features of a class's frames over all batches so far, those of each recogniser
-    by itself; these are taken in first.
+    What counts are the classes of its video. With folds that is one which has not seen the video.
+    Prototypes are the confidence-weighted means of the features of a class's frames over all
+    batches so far, those of each recogniser by itself; these are taken in first.
     """
     frames, label = batch["frames"], batch["label"]
     fold = folds_of(batch, net.cfg.num_folds)
-    scores = net.prototype_weights.new_zeros(frames.shape[:2])
+    shows = has_class(label, net.cfg.num_classes).to(net.prototypes)
+    scores = net.prototypes.new_zeros(*frames.shape[:2], net.cfg.num_classes)
     for i, recogniser in enumerate(net.labelling):
         mine = fold == i
         if not bool(mine.any()):
             continue
-        own = label[mine]
         vectors = recogniser.clip_vectors(frames[mine])
-        probs: Tensor = recogniser.head(vectors).softmax(dim=-1)
-        index = own[:, None, None].expand(-1, vectors.shape[1], 1)
-        confidence = probs.gather(2, index)[..., 0]
-        rows = i * net.cfg.num_classes + own
-        by_prototype = source == "prototype"
-        scores[mine] = _near(net, vectors, confidence, rows) if by_prototype else confidence
+        probs = class_probs(recogniser.head(vectors), several=net.cfg.several_labels)
+        if source == "prototype":
+            own = slice(i * net.cfg.num_classes, (i + 1) * net.cfg.num_classes)
+            scores[mine] = _near(net, own, vectors, shows[mine][:, None] * probs)
+        else:
+            scores[mine] = probs
     return scores
 
 
-def _near(net: Network, vectors: Tensor, confidence: Tensor, rows: Tensor) -> Tensor:
-    """Return how near frames (B,T,D) are to their prototypes, which take them in first, (B,T)."""
-    weighted = (confidence[..., None] * vectors).sum(dim=1)
-    net.prototypes.index_add_(0, rows, weighted)
-    net.prototype_weights.index_add_(0, rows, confidence.sum(dim=1))
-    means = net.prototypes / net.prototype_weights.clamp(min=1e-6)[:, None]
-    near: Tensor = functional.cosine_similarity(vectors, means[rows][:, None], dim=-1)
-    return near
+def _near(net: Network, own: slice, vectors: Tensor, confidence: Tensor) -> Tensor:
+    """Return how near frames (B,T,D) are to each prototype, which take them in first, (B,T,C).
+
+    Args:
+        net: keeps the prototypes.
+        own: its rows that belong to who labels these frames.
+        vectors: of the frames.
+        confidence: (B,T,C), 0 for what a video does not show.
+    """
+    net.prototypes[own] += torch.einsum("btc,btd->cd", confidence, vectors)
+    net.prototype_weights[own] += confidence.sum(dim=(0, 1))
+    means = net.prototypes[own] / net.prototype_weights[own].clamp(min=1e-6)[:, None]
+    return functional.normalize(vectors, dim=-1) @ functional.normalize(means, dim=-1).T
 
 
-def frame_targets(scores: Tensor, label: Tensor, *, num_classes: int, told: Supervision) -> Tensor:
+def frame_targets(scores: Tensor, label: Tensor, *, told: Supervision) -> Tensor:
     """Return the target (B,T,C+1) of every frame: mass on the label, the rest on the background.
 
     The best frame of a video has no background, the worst nothing else; with ``damp`` the worst
-    keeps ``1 - (best - worst)`` of the label's mass.
+    keeps ``1 - (best - worst)`` of the label's mass. Of several labels each is treated so, and the
+    background has what the largest of them leaves.
 
     Args:
-        scores: (B,T).
-        label: int64 (B,).
-        num_classes: C.
+        scores: (B,T,C).
+        label: int64 (B,), or float (B,C).
         told: how.
     """
-    salient = normalised(scores, told=told)
-    target = scores.new_zeros(*scores.shape, num_classes + 1)
-    index = label[:, None, None].expand(-1, scores.shape[1], 1)
-    target.scatter_(2, index, salient[..., None])
-    target[..., -1] = 1 - salient
-    return target
+    salient = normalised(scores, told=told) * has_class(label, scores.shape[2])[:, None]
+    return torch.cat([salient, 1 - salient.amax(dim=2, keepdim=True)], dim=2)
 
 
 def normalised(scores: Tensor, *, told: Supervision) -> Tensor:
-    """Return the mass (B,T) in [0, 1] that each frame's target has on the label."""
+    """Return the mass (B,T,C) in [0, 1] that a frame's target has on a class of its video."""
     if not told.background:
         return torch.ones_like(scores)
     if told.hard:
@@ -200,7 +211,8 @@ def sampler_loss(
 ) -> Mapping[str, Tensor]:
     """Return the loss of both modules.
 
-    ``mean_t CE(target_t, q_t) + CE(label, f+) + mu CE(background, f-)``.
+    ``mean_t CE(target_t, q_t) + CE(label, f+) + mu CE(background, f-)``; with several labels CE is
+    the sum of the binary cross-entropies of all classes and of the background.
 
     Args:
         network: a :class:`Network`, its recogniser frozen and in eval mode.
@@ -211,12 +223,16 @@ def sampler_loss(
     net = cast(Network, network)
     label = batch["label"]
     scores = frame_scores(net, batch, source=told.label_source)
-    target = frame_targets(scores, label, num_classes=net.cfg.num_classes, told=told)
+    target = frame_targets(scores, label, told=told)
     scored = net.sampler(batch.get("preview", batch["frames"]))
-    frame = -(target * scored.frame_logits.log_softmax(dim=-1)).sum(dim=-1).mean()
-    salient = functional.cross_entropy(scored.salient, label)
-    nothing = torch.full_like(label, net.cfg.num_classes)
-    rest = functional.cross_entropy(scored.rest, nothing)
+    frame = _frame_loss(scored.frame_logits, target, several=net.cfg.several_labels)
+    if net.cfg.several_labels:
+        shown = functional.pad(label, (0, 1))
+        nothing = functional.pad(torch.zeros_like(label), (0, 1), value=1.0)
+    else:
+        shown, nothing = label, torch.full_like(label, net.cfg.num_classes)
+    salient = label_loss(scored.salient, shown)
+    rest = label_loss(scored.rest, nothing)
     loss = frame + salient
     if told.background:
         loss = loss + told.mu * rest
@@ -226,6 +242,14 @@ def sampler_loss(
     if told.sparsity:
         loss = loss + told.sparsity * scored.attention.mean()
     return {"loss": loss, "frame": frame, "video": salient, "background": rest}
+
+
+def _frame_loss(logits: Tensor, target: Tensor, *, several: bool) -> Tensor:
+    """Return the mean over the frames (B,T,C+1) of the cross-entropy with their targets."""
+    if several:
+        each = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return each.sum(dim=-1).mean()
+    return -(target * logits.log_softmax(dim=-1)).sum(dim=-1).mean()
 
 
 # --- recipes -----------------------------------------------------------------------------------

@@ -346,7 +346,8 @@ class Network(nn.Module):
         """
         saliency = self.saliency(self.sampler(*self.seen(frames, preview, objects)))
         chosen = most_salient(saliency, num_frames=self.cfg.num_frames)
-        logits = mean_answer(self.recogniser.clip_logits(taken(frames, chosen)))
+        frame_logits = self.recogniser.clip_logits(taken(frames, chosen))
+        logits = mean_answer(frame_logits, several=self.cfg.several_labels)
         return Output(saliency=saliency, chosen=chosen, logits=logits)
 
     def seen(
@@ -365,7 +366,7 @@ class Network(nn.Module):
         for one in asked:
             probs = one.logits.double().sigmoid()
             best, index = probs.sort(dim=1, descending=True, stable=True)
-            best, index = best[:, : self.cfg.classes_asked], index[:, : self.cfg.classes_asked]
+            best, index = best[:, : self.cfg.num_asked], index[:, : self.cfg.num_asked]
             picked = scaled_rows(taken(one.saliency, index))
             rows.append((best[..., None] * picked).sum(dim=1) / best.sum(dim=1, keepdim=True))
             sure.append(best[:, :1])
@@ -444,4 +445,5 @@ def _recogniser(cfg: Config) -> FrameClassifier:
         num_classes=cfg.num_classes,
         feature_width=cfg.feature_width,
         dropout=cfg.dropout,
+        several=cfg.several_labels,
     )

@@ -69,12 +69,14 @@ class Config:
             attention need not say where it was.
         position: whether the sampler knows when a frame is shown.
         dropout: while training.
-        classes_asked: whose saliency counts, the likeliest first, weighed by their probability.
+        classes_asked: whose saliency counts, the likeliest first, weighed by their probability;
+            ``None`` is one, or three where a clip may show several.
         visual_share: weight of the visual branch's saliency; ``None`` weighs both by how sure
             they are.
         mass: fewer frames are kept where the best hold this share of the saliency.
         min_gap: candidates between two that are kept.
         choose: ``saliency``, or ``uniform``: candidates at equal distances, and no preview.
+        several_labels: whether a clip may show several classes; each has its own probability then.
         pass_megapixels: longer clips are previewed by their keyframes; see
             :func:`foveal.sampling.choose.glance_times`.
 
@@ -109,11 +111,12 @@ class Config:
     residual: Literal["all", "first", "none"] = "first"
     position: bool = True
     dropout: float = 0.1
-    classes_asked: int = 1
+    classes_asked: int | None = None
     visual_share: float | None = None
     mass: float = 1.0
     min_gap: int = 0
     choose: Literal["saliency", "uniform"] = "saliency"
+    several_labels: bool = False
     pass_megapixels: float = 200.0
 
     def __post_init__(self) -> None:
@@ -122,7 +125,7 @@ class Config:
             raise ValueError(f"classes, objects, widths, layers must be positive, got {self}")
         if not 1 <= self.top_objects <= self.num_objects:
             raise ValueError(f"top_objects must be in 1..num_objects, got {self.top_objects}")
-        if not 1 <= self.classes_asked <= self.num_classes:
+        if self.classes_asked is not None and not 1 <= self.classes_asked <= self.num_classes:
             raise ValueError(f"classes_asked must be in 1..num_classes, got {self.classes_asked}")
         if not (0 < self.mass <= 1 and 0 <= self.dropout < 1 and 0 <= self.least_object <= 1):
             raise ValueError(f"mass, dropout and least_object are shares, got {self}")
@@ -155,6 +158,13 @@ class Config:
     def previewed(self) -> Canvas | Features:
         """What the candidates are fetched through."""
         return self.preview or self.canvas
+
+    @property
+    def num_asked(self) -> int:
+        """How many classes ask."""
+        if self.classes_asked is not None:
+            return self.classes_asked
+        return min(3, self.num_classes) if self.several_labels else 1
 
     @property
     def objects_at(self) -> int:
@@ -361,7 +371,7 @@ def fused(
     for place, branch in enumerate(cfg.asking):
         attention, logits = told[2 * place], told[2 * place + 1]
         probs = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
-        best = np.argsort(-probs, kind="stable")[: cfg.classes_asked]
+        best = np.argsort(-probs, kind="stable")[: cfg.num_asked]
         row = sum(probs[i] * minmax(attention[i]) for i in best) / probs[best].sum()
         rows.append(np.asarray(row))
         sure.append(float(probs[best[0]]))

@@ -2,7 +2,8 @@
 
 Source: arXiv 2207.10379; the loss and its numbers are a reconstruction. A batch holds ``frames``
 uint8 (B,T,3,H,W) or stored features (B,T,D), perhaps ``preview`` (B,T,D) and ``objects`` (B,T,O),
-and ``label`` int64 (B,). Letters: B videos, T candidates, C classes.
+and ``label`` int64 (B,), or float (B,C) where videos may show several classes. Letters: B videos,
+T candidates, C classes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch.nn import Module, functional
 
 from foveal.backbones import imagenet_names
 from foveal.backbones.text import TextError
-from foveal.layers import ResizedCrop, gentle
+from foveal.layers import ResizedCrop, gentle, has_class
 from foveal.recipe import Batch, ClassNames, Draw, Group, Optimizer, Recipe, Stage, StepContext
 from foveal.recipe.salient import (
     drawn_beside,
@@ -84,10 +85,10 @@ def class_loss(logits: Tensor, label: Tensor, *, told: QueryLoss) -> Tensor:
 
     Args:
         logits: (B,C).
-        label: int64 (B,).
+        label: int64 (B,), or float (B,C) where videos may show several classes.
         told: focus and clip.
     """
-    present = functional.one_hot(label, logits.shape[1]).bool()
+    present = has_class(label, logits.shape[1])
     found = -functional.logsigmoid(logits)
     if told.focus == 0 and told.clip == 0:
         absent = -functional.logsigmoid(-logits)
@@ -122,7 +123,8 @@ def sampler_loss(
     }
     loss = torch.stack(list(terms.values())).sum()
     if told.agreement and len(asked) == 2:
-        rows = [one.saliency[torch.arange(len(label)), label] for one in asked]
+        # A row for every class that a video shows.
+        rows = [one.saliency[has_class(label, one.saliency.shape[1])] for one in asked]
         apart = disagreement(rows[0], rows[1])
         loss = loss + told.agreement * apart
         terms["disagreement"] = apart
@@ -142,8 +144,9 @@ def set_queries(network: Network, seen: Tensor, label: Tensor) -> None:
     visual.eval()  # its statistics move in the pass that learns, and once
     mean = visual.memory(seen).mean(dim=1)
     visual.train(was_training)
-    sums = torch.zeros_like(visual.queries).index_add_(0, label, mean)
-    here = torch.bincount(label, minlength=len(sums)) > 0
+    shows = has_class(label, len(visual.queries))
+    sums = shows.to(mean).T @ mean
+    here = shows.any(dim=0)
     visual.queries[here] = functional.normalize(sums[here], dim=1)
 
 
