@@ -62,6 +62,9 @@ FILES_IN_FLIGHT = 4
 SURE = 0.3
 """Probability from which a frame of the dense run counts as sure of what it shows."""
 
+SHOWN = 0.5
+"""Probability from which a clip that may show several classes is said to show one of them."""
+
 NOTHING = "nothing it knows"
 """The label of an answer below the model's threshold."""
 
@@ -158,7 +161,8 @@ class Model:
         self.bundle = bundle
         self.name = manifest.system
         self.class_names = manifest.class_names
-        self.config = decode_config(protocol.Config, manifest.config)
+        self.config: Any = decode_config(protocol.Config, manifest.config)
+        self.several = bool(rows[manifest.system].several_labels and self.config.several_labels)
         rule = manifest.exit_rule
         self.exit_rule = None if rule is None else decode_config(ExitRule, rule, where="exit_rule")
         self.threads = threads
@@ -447,15 +451,20 @@ class Model:
         )
 
     def labels(self, answer: Answer, clip: ClipInfo, *, top_k: int) -> tuple[Label, ...]:
-        """Return ``answer`` in words: the best ``top_k`` of each stretch, in time order."""
+        """Return ``answer`` in words: the best ``top_k`` of each stretch, in time order.
+
+        Of a clip that may show several classes all are told that it rather shows than not.
+        """
         segments = answer.segments
         if segments is None:
             assert answer.probs is not None
             probs = answer.probs
-            if self.measured is not None:
+            if self.measured is not None and not self.several:
                 from foveal.metrics import cooled  # only calibrated bundles pay for it
 
                 probs = cooled(probs[None], self.measured.temperature)[0]
+            if self.several:
+                top_k = max(top_k, int((probs >= SHOWN).sum()))
             best = np.argsort(-answer.probs, kind="stable")[:top_k]
             segments = ActionSegments(
                 (0.0,) * len(best),
@@ -482,6 +491,8 @@ class Model:
     def threshold(self) -> float | tuple[float, ...] | None:
         """Below it an answer is :data:`NOTHING`; of each class its own, or none at all."""
         threshold = self.bundle.manifest.threshold
+        if threshold is None and self.several:
+            return SHOWN
         if threshold is None and self.measured is not None:
             return self.measured.known_from
         return threshold

@@ -478,3 +478,56 @@ def test_a_damaged_bundle_is_a_file_that_failed(colours: Set, tmp_path: Path) ->
         for subject in ("cut.foveal", "missing.foveal", str(tmp_path)):
             assert main([command, subject, str(colours.clips)]) == 1
         assert main([command, str(colours.bundle), "missing"]) == 2
+
+
+def test_clips_of_several_classes_from_training_to_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Three classes, each of which adds its own vector; every clip shows one or two of them."""
+    monkeypatch.chdir(tmp_path)
+    chance = np.random.default_rng(0)
+    labels = np.zeros((90, 3), bool)
+    labels[np.arange(90), np.arange(90) % 3] = labels[::2, 1] = True
+    shown = labels[:, None] @ (6 * np.eye(3, 6)) + chance.normal(0, 0.5, (90, 4, 6))
+    names = np.array(["ace", "lob", "slice"])
+    np.savez("set.npz", features=shown.astype(np.float32), labels=labels, class_names=names)
+    command = ["train", "set.npz", "--out", "run", "--set", "steps=400", "--set", "workers=0"]
+    assert main([*command, "--set", "device=cpu", "--set", "lr=0.02"]) == 0
+    told = capsys.readouterr()
+    assert "clips have up to 2 labels" in told.err
+    assert "mAP" in told.out
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["config"]["several_labels"]
+    assert result["test"]["mean_average_precision"] > 0.95
+
+    assert main(["evaluate", "run", "set.npz", "--out", "judged"]) == 0
+    assert "mAP" in capsys.readouterr().out
+    found = json.loads((tmp_path / "judged" / "evaluation.json").read_text())
+    assert found["mean_average_precision"] == pytest.approx(
+        result["test"]["mean_average_precision"], abs=1e-5
+    )
+    assert found["calibration"] is None
+    lines = (tmp_path / "judged" / "clips.jsonl").read_text().splitlines()
+    both = [row for row in map(json.loads, lines) if len(row["labels"]) == 2]
+    assert both
+    assert all(len(row["predictions"]) >= 1 for row in both)
+
+    assert main(["calibrate", "run", "set.npz"]) == 0
+    measured = Bundle.open(tmp_path / "run" / "model.foveal").manifest.calibration
+    assert measured is not None
+    assert {point.temperature for point in measured.points} == {1.0}
+    assert "no temperature fits" not in capsys.readouterr().out
+
+
+def test_a_system_of_one_class_a_clip_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for i in range(8):
+        write_clip(tmp_path / f"{i}.mp4", [(20 * i, 60, 200)])
+    rows = "".join(f"{i}.mp4,{('ace', 'ace|lob')[i % 2]}\n" for i in range(8))
+    (tmp_path / "list.csv").write_text("path,labels\n" + rows)
+    command = ["train", str(tmp_path / "list.csv"), "--out", str(tmp_path / "run")]
+    assert main([*command, "--system", "ocsampler"]) == 2
+    told = capsys.readouterr().err
+    assert "ocsampler learns one class a clip, and here clips have several" in told
+    assert "nsnet" in told

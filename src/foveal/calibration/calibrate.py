@@ -116,7 +116,7 @@ class Calibrating:
         calibration = Calibration(
             data=self.dataset.name,
             split=self.split,
-            clips_sha256=_fingerprint(self.samples, first.names, self.dataset.class_names),
+            clips_sha256=_fingerprint(self.samples, first.names, self.dataset),
             num_clips=len(first.names),
             machine=measure_machine(self.model.bundle, threads=self.model.threads),
             points=ordered,
@@ -125,7 +125,10 @@ class Calibrating:
         return Calibrated(
             bundle=bundle,
             calibration=calibration,
-            verdicts=(*verdicts(ordered), *unsure(ordered, len(first.names))),
+            verdicts=(
+                *verdicts(ordered),
+                *(() if first.several else unsure(ordered, len(first.names))),
+            ),
             failures=first.failures,
         )
 
@@ -139,6 +142,7 @@ class Calibrating:
                 kind=self.dataset.kind,
                 runner=self.model.runner,
                 settings={key: model.steps for key, model in models.items()},
+                several=self.dataset.several or self.model.several,
                 progress=progress,
             )
         except SegmentsError as error:
@@ -212,8 +216,6 @@ def prepare(
     )
 
 
-def _fingerprint(
-    samples: Mapping[str, Sample], names: tuple[str, ...], class_names: tuple[str, ...]
-) -> str:
-    lines = "\n".join(f"{class_names[samples[name].label]}\t{name}" for name in names)
+def _fingerprint(samples: Mapping[str, Sample], names: tuple[str, ...], dataset: Dataset) -> str:
+    lines = "\n".join(f"{dataset.called(samples[name])}\t{name}" for name in names)
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -13,7 +13,7 @@ from functools import partial
 
 import numpy as np
 
-from foveal.dataset import Kind, Sample, open_sample
+from foveal.dataset import Kind, Sample, open_sample, truth_of
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import Runner
 from foveal.records import Failure
@@ -35,23 +35,25 @@ class Measured:
 
     Args:
         names: of the clips that could be read, N, in the order given.
-        labels: int64 (N,).
+        truth: bool (N,K), which classes they show.
         answers: of each clip, A each.
         macs: int64 (A,N), billed until the answer.
         ms: float (A,N), all stages until the answer; opening the file is not among them.
         compute_ms: float (A,N), of these in the parts.
         rows: rows of each part until the answer, int64 (A,N).
         failures: of the clips that could not be read.
+        several: whether a clip may show several classes.
     """
 
     names: tuple[str, ...]
-    labels: Array
+    truth: Array
     answers: tuple[tuple[Answer, ...], ...]
     macs: Array
     ms: Array
     compute_ms: Array
     rows: Mapping[str, Array]
     failures: tuple[Failure, ...]
+    several: bool = False
 
     @property
     def num_answers(self) -> int:
@@ -92,6 +94,7 @@ def measure(
     kind: Kind,
     runner: Runner,
     settings: Mapping[str, Callable[[ClipInfo], Steps]],
+    several: bool = False,
     progress: Callable[[], None] = lambda: None,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Measured]:
@@ -105,6 +108,7 @@ def measure(
         kind: what they are.
         runner: runs the system's parts.
         settings: what starts the protocol of each on a clip, by name.
+        several: whether a clip may show several classes.
         progress: called after each run.
         clock: returns seconds.
 
@@ -121,7 +125,10 @@ def measure(
         for setting in names[first:] + names[:first]:
             runs[setting][name] = _run(name, sample, kind, runner, settings[setting], clock)
             progress()
-    return {setting: _gathered(samples, found, runner) for setting, found in runs.items()}
+    return {
+        setting: _gathered(samples, found, runner, several=several)
+        for setting, found in runs.items()
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,16 +163,20 @@ def _run(
     return _Run(done, watch)
 
 
-def _gathered(samples: Mapping[str, Sample], runs: Mapping[str, _Run], runner: Runner) -> Measured:
+def _gathered(
+    samples: Mapping[str, Sample], runs: Mapping[str, _Run], runner: Runner, *, several: bool
+) -> Measured:
     read = {name: run for name, run in runs.items() if isinstance(run.done, Outcome)}
     watches = [run.watch for run in read.values()]
     if len({len(watch.answers) for watch in watches}) > 1:
         raise ValueError("clips have different numbers of answers")
     parts = tuple(runner.specs)
     bills = [_bill(run.done, parts) for run in read.values() if isinstance(run.done, Outcome)]
+    num_classes = len(np.asarray(watches[0].answers[0].probs)) if watches else 0
     return Measured(
         names=tuple(read),
-        labels=np.array([samples[name].label for name in read], np.int64),
+        truth=truth_of((samples[name] for name in read), num_classes),
+        several=several,
         answers=tuple(tuple(watch.answers) for watch in watches),
         macs=np.array([macs for macs, _ in bills], np.int64).T,
         ms=np.array([watch.ms for watch in watches]).T,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import TypedDict
 
 import numpy as np
 
@@ -107,13 +108,10 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
     most = found.macs[-1] if point.family == "exits" else macs
     mean, p95_ms = float(macs.mean()), float(np.percentile(ms, 95))
     doubt = SURE * float(macs.std()) * (2 / len(macs)) ** 0.5
-    temperature = usable_temperature(probs, found.labels)
     return MeasuredPoint(
         point=point,
-        accuracy=float((probs.argmax(axis=1) == found.labels).mean()),
-        temperature=temperature,
-        known_from=_known_from(cooled(probs, temperature), found.labels),
-        confidence=_confidence(probs, found.labels),
+        accuracy=float(found.truth[clips, probs.argmax(axis=1)].mean()),
+        **_sureness(probs, found),
         mean_macs=mean,
         p95_macs=float(np.percentile(macs, 95)),
         max_macs=int(most.max()),
@@ -125,6 +123,30 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
         p95_compute_ms=min(float(np.percentile(compute, 95)), p95_ms),
         rows={part: float(rows[indices, clips].mean()) for part, rows in found.rows.items()},
     )
+
+
+class _Sureness(TypedDict):
+    temperature: float
+    known_from: float
+    confidence: float
+
+
+def _sureness(probs: Array, found: Measured) -> _Sureness:
+    """Return what is fitted to how often answers are right.
+
+    Nothing is where clips may show several classes: a temperature is for probabilities of which
+    one is right, and the limit of what is known is one half for every class.
+    """
+    if found.several:
+        sure = min(float(probs.max(axis=1).mean()), 1.0)
+        return {"temperature": 1.0, "known_from": 0.0, "confidence": sure}
+    labels = found.truth.argmax(axis=1)
+    temperature = usable_temperature(probs, labels)
+    return {
+        "temperature": temperature,
+        "known_from": _known_from(cooled(probs, temperature), labels),
+        "confidence": _confidence(probs, labels),
+    }
 
 
 def usable_temperature(probs: Array, labels: Array) -> float:

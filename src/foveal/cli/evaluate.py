@@ -114,19 +114,15 @@ def lines(found: Mapping[str, Any]) -> list[str]:
     unread = f", {count(failed, 'clip')} could not be read" if failed else ""
     views = found["views"]
     top5 = "" if accuracy["top5"] is None else f", top-5 {percent(accuracy['top5'])}"
-    after = calibration["error_after"]
-    cooled = (
-        ""
-        if after is None
-        else f", {percent(after)} with a temperature ({calibration['temperature']:.2f})"
-    )
+    mean = ""
+    if accuracy["mean_class"] is not None:
+        mean = f"mean class accuracy {percent(accuracy['mean_class'])}, "
     made = [
         f"{count(found['num_judged'], 'clip')} of "
         f"{count(len(found['classes']), 'class', 'classes')}{unread}",
-        f"top-1 {percent(accuracy['top1'])}{top5}, "
-        f"mean class accuracy {percent(accuracy['mean_class'])}, "
+        f"top-1 {percent(accuracy['top1'])}{top5}, {mean}"
         f"mAP {percent(found['mean_average_precision'])}",
-        f"calibration error {percent(calibration['error'])}{cooled}",
+        *([] if calibration is None else [how_sure(calibration)]),
         f"a clip, in {views['num_clips']} x {views['num_crops']} views "
         "(clips x crops), costs in the mean, at p50 and at p95:",
         f"  GMACs {', '.join(gmacs(v) for v in cost['macs'].values())}",
@@ -147,6 +143,17 @@ def lines(found: Mapping[str, Any]) -> list[str]:
             f"{percent(evidence['box_area'])} of the picture"
         )
     return made
+
+
+def how_sure(calibration: Mapping[str, Any]) -> str:
+    """Return the error of calibration, and what a temperature makes of it."""
+    after = calibration["error_after"]
+    cooled = (
+        ""
+        if after is None
+        else f", {percent(after)} with a temperature ({calibration['temperature']:.2f})"
+    )
+    return f"calibration error {percent(calibration['error'])}{cooled}"
 
 
 def _counts(values: Mapping[str, float]) -> str:

@@ -211,6 +211,7 @@ def prepare(dataset: Dataset, data: str, options: Options, settings: dict[str, A
         system=options.system,
         recipe=options.recipe,
         pretrained=options.pretrained is not None,
+        several=dataset.several,
     )
     say(f"system {choice.row.name}, recipe {choice.recipe_name}: {choice.why}")
     configured = configure(
@@ -219,7 +220,7 @@ def prepare(dataset: Dataset, data: str, options: Options, settings: dict[str, A
         num_samples=len(dataset.samples["train"]),
         settings=settings,
         running=Running(workers=1),
-        base=features_base(dataset),
+        base=features_base(dataset) | ({"several_labels": True} if dataset.several else {}),
     )
     for line in configured.notes:
         say(f"  {line}")
@@ -509,13 +510,15 @@ def judge(work: Work, bundle: Path) -> Evaluation:
         runner=model.runner,
         steps=model.steps,
         exit_rule=model.exit_rule,
+        several=work.dataset.several,
     )
 
 
 def say_judged(judged: Evaluation) -> None:
     """Say how good the model is on the test split, and at what cost."""
+    ranked = f", mAP {percent(judged.mean_average_precision)}" if judged.several else ""
     print(
-        f"test: {percent(judged.accuracy)} of {count(len(judged.labels), 'clip')} right, "
+        f"test: {percent(judged.accuracy)} of {count(len(judged), 'clip')} right{ranked}, "
         f"{gmacs(judged.mean(lambda c: c.total_macs))} GMACs and "
         f"{judged.mean(lambda c: c.frames_used):.1f} frames a clip"
     )

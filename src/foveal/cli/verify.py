@@ -110,7 +110,7 @@ def lines(done: Verified, agreed: Agreement | None) -> list[str]:
     there, here = done.tested, done.found
     made = [
         f"files: {count(len(done.bundle.manifest.parts), 'part')}, every hash as stored",
-        f"{there.data}: {percent(here.accuracy)} of {count(len(here.labels), 'test clip')} right "
+        f"{there.data}: {percent(here.accuracy)} of {count(len(here), 'test clip')} right "
         f"({percent(there.accuracy)} stored), "
         f"{done.mean_macs / 1e9:.4g} GMACs a clip ({there.mean_macs / 1e9:.4g} stored)",
     ]
@@ -130,7 +130,7 @@ def as_json(done: Verified, agreed: Agreement | None, troubles: list[str]) -> di
         "verified": not troubles,
         "troubles": troubles,
         "data": there.data,
-        "num_clips": {"stored": there.num_clips, "found": len(here.labels)},
+        "num_clips": {"stored": there.num_clips, "found": len(here)},
         "accuracy": {"stored": there.accuracy, "found": here.accuracy},
         "mean_macs": {"stored": there.mean_macs, "found": done.mean_macs},
         "network": None

@@ -13,7 +13,7 @@ from foveal.dataset.detect import Format
 from foveal.dataset.identity import fingerprint, named_samples
 from foveal.dataset.opening import open_sample
 from foveal.dataset.read import Purpose, read_dataset
-from foveal.dataset.samples import SPLITS, DataError, Dataset, Kind, Sample, Split
+from foveal.dataset.samples import SPLITS, DataError, Dataset, Kind, Sample, Split, truth_of
 
 __all__ = [
     "SPLITS",
@@ -28,4 +28,5 @@ __all__ = [
     "named_samples",
     "open_sample",
     "read_dataset",
+    "truth_of",
 ]

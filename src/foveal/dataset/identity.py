@@ -61,7 +61,7 @@ def fingerprint(dataset: Dataset) -> str:
     classes; what is in the files is not looked at.
     """
     lines = sorted(
-        f"{split}\t{' | '.join(sorted(dataset.names_of(sample)))}\t{name}"
+        f"{split}\t{dataset.called(sample)}\t{name}"
         for split, pairs in named_samples(dataset).items()
         for name, sample in pairs
     )

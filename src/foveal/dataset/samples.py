@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from foveal.types import FovealError
 
@@ -76,6 +79,19 @@ class Sample:
         return (self.label, *self.also)
 
 
+def truth_of(samples: Iterable[Sample], num_classes: int) -> NDArray[np.bool_]:
+    """Return which classes each sample shows, bool (N,K).
+
+    >>> truth_of([Sample(path="a.mp4", label=2, also=(0,), where="row 1")], 3).tolist()
+    [[True, False, True]]
+    """
+    every = list(samples)
+    truth = np.zeros((len(every), num_classes), bool)
+    for row, one in zip(truth, every, strict=True):
+        row[list(one.labels)] = True
+    return truth
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Dataset:
     """Labelled samples in three splits, checked: every class is in train, no group in two.
@@ -105,3 +121,7 @@ class Dataset:
     def names_of(self, sample: Sample) -> tuple[str, ...]:
         """Return what the classes of a sample are called, the first one first."""
         return tuple(self.class_names[label] for label in sample.labels)
+
+    def called(self, sample: Sample) -> str:
+        """Return the same in one line, whatever order its labels were given in."""
+        return " | ".join(sorted(self.names_of(sample)))

@@ -159,8 +159,8 @@ class Verified:
         """What is not as stored, a line each; nothing if all is."""
         told = []
         there, here = self.tested, self.found
-        if len(here.labels) != there.num_clips:
-            told.append(f"{len(here.labels)} clips could be read, {there.num_clips} then")
+        if len(here) != there.num_clips:
+            told.append(f"{len(here)} clips could be read, {there.num_clips} then")
         if abs(here.accuracy - there.accuracy) > ACCURACY_TOLERANCE:
             told.append(f"{here.accuracy:.2%} of the clips are right, {there.accuracy:.2%} then")
         macs = self.mean_macs
@@ -215,6 +215,7 @@ def verify(
         runner=model.runner,
         steps=model.steps,
         exit_rule=model.exit_rule,
+        several=dataset.several,
     )
     return Verified(bundle=bundle, tested=tested, found=found)
 

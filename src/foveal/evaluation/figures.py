@@ -56,24 +56,26 @@ class Clips:
         samples: names of the clips that have an answer.
         paths: of the same.
         probs: float64 (N,K).
-        labels: int64 (N,).
+        truth: bool (N,K), which classes they show.
         costs: float64 (N,) by the names of :data:`COSTS`.
         stages: milliseconds, float64 (N,) by stage.
         answers: of each clip, the MACs spent by each answer and the class it named.
         evidence: of the clips of which it is known.
         errors: of the clips that could not be read.
+        several: whether a clip may show several classes.
     """
 
     class_names: tuple[str, ...]
     samples: tuple[str, ...]
     paths: tuple[str, ...]
     probs: Array
-    labels: Array
+    truth: Array
     costs: Mapping[str, Array]
     stages: Mapping[str, Array]
     answers: tuple[tuple[tuple[int, int], ...], ...]
     evidence: tuple[Row, ...]
     errors: tuple[Row, ...]
+    several: bool = False
 
     def __len__(self) -> int:
         """Return N."""
@@ -84,12 +86,21 @@ class Clips:
         """The likeliest class of each, int64 (N,); ties go to the lower index."""
         return np.asarray(self.probs.argmax(axis=1))
 
+    @property
+    def labels(self) -> Array:
+        """The class of each, where a clip shows one, int64 (N,)."""
+        return np.asarray(self.truth.argmax(axis=1))
+
+    def called(self, i: int) -> str:
+        """Return the classes that clip ``i`` shows, in one line."""
+        return " | ".join(self.class_names[k] for k in np.flatnonzero(self.truth[i]))
+
 
 @dataclass(frozen=True, slots=True)
 class _Clip:
     sample: str
     path: str
-    label: int
+    labels: tuple[int, ...]
     probs: Array
     costs: tuple[float, ...]
     stages: tuple[float, ...]
@@ -97,12 +108,13 @@ class _Clip:
     evidence: Row | None
 
 
-def gather(rows: Iterable[Row], class_names: Sequence[str]) -> Clips:
+def gather(rows: Iterable[Row], class_names: Sequence[str], *, several: bool = False) -> Clips:
     """Return what the figures need of ``rows``, taken one at a time.
 
     Args:
         rows: lines of ``clips.jsonl``.
         class_names: of the model, in the order of its probabilities.
+        several: whether a clip may show several classes.
     """
     index = {name: place for place, name in enumerate(class_names)}
     kept: list[_Clip] = []
@@ -115,7 +127,7 @@ def gather(rows: Iterable[Row], class_names: Sequence[str]) -> Clips:
             _Clip(
                 sample=row["sample"],
                 path=row["path"],
-                label=index[row["label"]],
+                labels=tuple(index[name] for name in row.get("labels", (row["label"],))),
                 probs=np.array(row["probs"], np.float64),
                 costs=tuple(of(row) for of in COSTS.values()),
                 stages=tuple(row["cost"]["ms"][stage] for stage in STAGES),
@@ -124,18 +136,22 @@ def gather(rows: Iterable[Row], class_names: Sequence[str]) -> Clips:
             )
         )
     costs = np.array([one.costs for one in kept], np.float64).reshape(len(kept), len(COSTS))
+    truth = np.zeros((len(kept), len(class_names)), bool)
+    for shown, one in zip(truth, kept, strict=True):
+        shown[list(one.labels)] = True
     stages = np.array([one.stages for one in kept], np.float64).reshape(len(kept), len(STAGES))
     return Clips(
         class_names=tuple(class_names),
         samples=tuple(one.sample for one in kept),
         paths=tuple(one.path for one in kept),
         probs=np.array([one.probs for one in kept]).reshape(len(kept), len(class_names)),
-        labels=np.array([one.label for one in kept], np.int64),
+        truth=truth,
         costs=dict(zip(COSTS, costs.T, strict=True)),
         stages=dict(zip(STAGES, stages.T, strict=True)),
         answers=tuple(one.answers for one in kept),
         evidence=tuple(one.evidence for one in kept if one.evidence is not None),
         errors=tuple(errors),
+        several=several,
     )
 
 
@@ -146,10 +162,12 @@ def figures(clips: Clips, *, about: Mapping[str, Any]) -> dict[str, Any]:
         clips: at least one of them with an answer.
         about: ``model`` and ``data``.
     """
-    names, probs, labels = clips.class_names, clips.probs, clips.labels
-    counts = confusion(labels, clips.predicted, num_classes=len(names))
-    mean_precision, precisions = mean_average_precision(probs, labels)
-    top5 = top_k_accuracy(probs, labels, k=5) if len(names) > NUM_SPARE else None
+    names, probs = clips.class_names, clips.probs
+    mean_precision, precisions = mean_average_precision(probs, clips.truth)
+    top5 = top_k_accuracy(probs, clips.truth, k=5) if len(names) > NUM_SPARE else None
+    counts = None
+    if not clips.several:
+        counts = confusion(clips.labels, clips.predicted, num_classes=len(names))
     return {
         "schema": EVALUATION_SCHEMA,
         **about,
@@ -159,17 +177,19 @@ def figures(clips: Clips, *, about: Mapping[str, Any]) -> dict[str, Any]:
         "num_judged": len(clips),
         "failed": dict(Counter(error["kind"] for error in clips.errors)),
         "accuracy": {
-            "top1": short(top_k_accuracy(probs, labels)),
+            "top1": short(top_k_accuracy(probs, clips.truth)),
             "top5": None if top5 is None else short(top5),
-            "mean_class": short(mean_class_accuracy(counts)),
+            "mean_class": None if counts is None else short(mean_class_accuracy(counts)),
         },
         "mean_average_precision": short(mean_precision),
-        "classes": _classes(names, counts, precisions),
-        "confusion": [
+        "classes": _classes(clips, counts, precisions),
+        "confusion": None
+        if counts is None
+        else [
             {"label": names[i], "predicted": names[j], "num_clips": int(counts[i, j])}
             for i, j in np.argwhere(counts)
         ],
-        "calibration": calibration(probs, labels),
+        "calibration": None if clips.several else calibration(probs, clips.labels),
         "cost": cost(clips),
         "answers": answers(clips),
         "evidence": evidence(clips.evidence),
@@ -184,18 +204,18 @@ def short(value: float) -> float:
     return round(float(value), DIGITS)
 
 
-def _classes(names: Sequence[str], counts: Array, precisions: Array) -> list[dict[str, Any]]:
+def _classes(clips: Clips, counts: Array | None, precisions: Array) -> list[dict[str, Any]]:
     """Return what is known of each class that has clips."""
-    shares = per_class(counts)
+    shares = None if counts is None else per_class(counts)
     return [
         {
             "class": name,
-            "num_clips": int(counts[k].sum()),
-            "accuracy": short(shares[k]),
+            "num_clips": int(clips.truth[:, k].sum()),
+            "accuracy": None if shares is None else short(shares[k]),
             "average_precision": short(precisions[k]),
         }
-        for k, name in enumerate(names)
-        if counts[k].any()
+        for k, name in enumerate(clips.class_names)
+        if clips.truth[:, k].any()
     ]
 
 
@@ -255,7 +275,7 @@ def answers(clips: Clips) -> list[dict[str, Any]]:
     found = []
     for i in range(max(map(len, clips.answers))):
         ends = [path[min(i, len(path) - 1)] for path in clips.answers]
-        right = [label == want for (_, label), want in zip(ends, clips.labels, strict=True)]
+        right = [shown[label] for (_, label), shown in zip(ends, clips.truth, strict=True)]
         found.append(
             {
                 "answer": i,
@@ -303,16 +323,16 @@ def evidence(known: Sequence[Row]) -> dict[str, Any] | None:
 def mistakes(clips: Clips) -> list[dict[str, Any]]:
     """Return the clips it was surest of and wrong about, at most :data:`MAX_MISTAKES`."""
     names, predicted, sure = clips.class_names, clips.predicted, clips.probs.max(axis=1)
-    wrong = np.flatnonzero(predicted != clips.labels)
+    wrong = np.flatnonzero(~clips.truth[np.arange(len(clips)), predicted])
     worst = wrong[np.argsort(-sure[wrong], kind="stable")][:MAX_MISTAKES]
     return [
         {
             "sample": clips.samples[i],
             "path": clips.paths[i],
-            "label": names[clips.labels[i]],
+            "label": clips.called(i),
             "predicted": names[predicted[i]],
             "prob": short(sure[i]),
-            "prob_of_label": short(clips.probs[i, clips.labels[i]]),
+            "prob_of_label": short(clips.probs[i, clips.truth[i]].max()),
         }
         for i in worst
     ]

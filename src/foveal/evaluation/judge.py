@@ -102,8 +102,14 @@ class Judging:
             **failure.to_json(),
             "path": public(sample.path),
             "sample": failure.path,
-            "label": self.dataset.class_names[sample.label],
+            **self._labels(sample),
         }
+
+    def _labels(self, sample: Sample) -> dict[str, Any]:
+        """Return how a line says what its clip shows: in ``labels`` where that may be several."""
+        names = list(self.dataset.names_of(sample))
+        several = {"labels": names} if self.dataset.several else {}
+        return {"label": names[0], **several}
 
     def _row(self, outcome: Outcome) -> dict[str, Any]:
         sample, names = self.samples[outcome.name], self.dataset.class_names
@@ -126,7 +132,7 @@ class Judging:
             **prediction.to_json(),
             "path": public(sample.path),
             "sample": outcome.name,
-            "label": names[sample.label],
+            **self._labels(sample),
             "probs": shortened(probs),
         }
         return row if truth is None else {**row, "evidence": located(prediction, truth)}
@@ -139,7 +145,8 @@ class Judging:
         """
         folder, names = self.folder, list(self.samples)
         folder.put_in_order(names)
-        clips = gather(folder.rows(names), self.dataset.class_names)
+        several = self.dataset.several or self.model.several
+        clips = gather(folder.rows(names), self.dataset.class_names, several=several)
         if not len(clips):
             error = clips.errors[0]
             raise NothingReadError(
@@ -204,7 +211,7 @@ def prepare(
         "scores": None
         if model.measured is None
         else [model.measured.temperature, model.measured.known_from],
-        "clips_sha256": _fingerprint(samples, dataset.class_names),
+        "clips_sha256": _fingerprint(samples, dataset),
         "split": split,
     }
     about = _about(found, model, chosen, asked)
@@ -303,6 +310,6 @@ def shortened(probs: Array) -> list[float]:
     return [float(f"{p:.9g}") for p in probs]
 
 
-def _fingerprint(samples: Mapping[str, Sample], class_names: tuple[str, ...]) -> str:
-    lines = "\n".join(f"{class_names[one.label]}\t{name}" for name, one in samples.items())
+def _fingerprint(samples: Mapping[str, Sample], dataset: Dataset) -> str:
+    lines = "\n".join(f"{dataset.called(one)}\t{name}" for name, one in samples.items())
     return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

@@ -56,12 +56,15 @@ def report(
         kind: what they are.
     """
     data, model = found["data"], found["model"]
+    one_class = not clips.several
     pieces = [
         _heading(found),
         "".join(f'<p class="warning">{text(line)}</p>' for line in data["warnings"]),
-        _part("What was taken for what", plots.confusion(found)),
+        _part("What was taken for what", plots.confusion(found)) if one_class else "",
         _part("Class by class", _classes(found["classes"])),
-        _part("How sure, and how often right", _calibration(found["calibration"])),
+        _part("How sure, and how often right", _calibration(found["calibration"]))
+        if one_class
+        else "",
         _part("What a clip costs", _cost(found, clips)),
         _part("Accuracy by cost", plots.accuracy_by_cost(found["answers"], _macs)),
         _part("Where it looked", _evidence(found["evidence"])) if found["evidence"] else "",
@@ -115,22 +118,23 @@ def _heading(found: Mapping[str, Any]) -> str:
     if accuracy["top5"] is not None:
         top5 = f" <small>{percent(accuracy['top5'])} among the five likeliest</small>"
     cost, calibration = found["cost"], found["calibration"]
-    after = calibration["error_after"]
-    cells = (
-        ("mean class accuracy", percent(accuracy["mean_class"]), ""),
-        ("mean average precision", percent(found["mean_average_precision"]), ""),
-        (
-            "calibration error",
-            percent(calibration["error"]),
-            "" if after is None else f"{percent(after)} with a temperature",
-        ),
-        (
-            "computed a clip",
-            _macs(cost["macs"]["mean"]),
-            f"{number(cost['frames_used']['mean'], 1)} frames used, "
-            f"{number(cost['frames_decoded']['mean'], 1)} decoded",
-        ),
+    ranked = ("mean average precision", percent(found["mean_average_precision"]), "")
+    computed = (
+        "computed a clip",
+        _macs(cost["macs"]["mean"]),
+        f"{number(cost['frames_used']['mean'], 1)} frames used, "
+        f"{number(cost['frames_decoded']['mean'], 1)} decoded",
     )
+    cells = [ranked, computed]
+    if calibration is not None:
+        after = calibration["error_after"]
+        sure = "" if after is None else f"{percent(after)} with a temperature"
+        cells = [
+            ("mean class accuracy", percent(accuracy["mean_class"]), ""),
+            ranked,
+            ("calibration error", percent(calibration["error"]), sure),
+            computed,
+        ]
     sums = join(
         f"<div><dt>{name}</dt><dd>{text(value)}</dd>"
         + (f'<dd class="more">{text(more)}</dd>' if more else "")
@@ -147,7 +151,7 @@ def _heading(found: Mapping[str, Any]) -> str:
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     """Return the worst classes, and the others folded away."""
-    worst = sorted(classes, key=lambda one: one["accuracy"])
+    worst = sorted(classes, key=lambda one: one[_counted(one)])
     shown, rest = worst[:UNFOLDED], worst[UNFOLDED:MAX_CLASSES]
     pieces = [_class_table(shown)]
     if rest:
@@ -159,17 +163,23 @@ def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
     return join(pieces)
 
 
+def _counted(one: Mapping[str, Any]) -> str:
+    """Return what a class is judged by: where clips may show several, it is how it ranks them."""
+    return "average_precision" if one["accuracy"] is None else "accuracy"
+
+
 def _class_table(classes: Sequence[Mapping[str, Any]]) -> str:
     rows = join(
         f"<tr><th>{text(shortened(one['class'], 60))}</th>"
-        f'<td class="gauge"><i style="width:{number(100 * one["accuracy"])}%"></i></td>'
-        f"<td>{percent(one['accuracy'])}</td><td>{percent(one['average_precision'])}</td>"
-        f"<td>{one['num_clips']:,}</td></tr>"
+        f'<td class="gauge"><i style="width:{number(100 * one[_counted(one)])}%"></i></td>'
+        + ("" if one["accuracy"] is None else f"<td>{percent(one['accuracy'])}</td>")
+        + f"<td>{percent(one['average_precision'])}</td><td>{one['num_clips']:,}</td></tr>"
         for one in classes
     )
+    right = "" if classes[0]["accuracy"] is None else "<td>right</td>"
     return (
         '<div class="wide"><table class="figures classes"><thead><tr><th>class, worst first</th>'
-        "<td></td><td>right</td><td>average precision</td><td>clips</td></tr></thead><tbody>\n"
+        f"<td></td>{right}<td>average precision</td><td>clips</td></tr></thead><tbody>\n"
         f"{rows}\n</tbody></table></div>"
     )
 

@@ -31,6 +31,24 @@ def check(scores: Array, labels: Array) -> tuple[Array, Array]:
     return scores, labels
 
 
+def check_several(scores: Array, truth: Array) -> tuple[Array, Array]:
+    """Return both as arrays, if they fit each other.
+
+    Args:
+        scores: (N,K), finite; larger is likelier.
+        truth: (N,K), whether a sample has a class.
+
+    Raises:
+        ValueError: N is 0, shapes differ, or a score is not finite.
+    """
+    scores, truth = np.asarray(scores, np.float64), np.asarray(truth).astype(bool)
+    if scores.ndim != 2 or not len(scores) or scores.shape != truth.shape:
+        raise ValueError(f"finite scores like labels {truth.shape}, got {scores.shape}")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"finite scores like labels {truth.shape}, got others")
+    return scores, truth
+
+
 def top_k_accuracy(scores: Array, labels: Array, *, k: int = 1) -> float:
     """Return the share of samples whose label is among the ``k`` highest scores, in [0, 1].
 
@@ -38,7 +56,7 @@ def top_k_accuracy(scores: Array, labels: Array, *, k: int = 1) -> float:
 
     Args:
         scores: (N,K), finite.
-        labels: int (N,), in [0, K).
+        labels: int (N,), in [0, K); or bool (N,K), of which any counts.
         k: at least 1.
 
     Raises:
@@ -48,11 +66,15 @@ def top_k_accuracy(scores: Array, labels: Array, *, k: int = 1) -> float:
     >>> top_k_accuracy(scores, np.array([1, 2])), top_k_accuracy(scores, np.array([1, 1]), k=2)
     (0.5, 0.5)
     """
-    scores, labels = check(scores, labels)
+    if np.asarray(labels).dtype == bool:
+        scores, truth = check_several(scores, labels)
+    else:
+        scores, labels = check(scores, labels)
+        truth = labels[:, None] == np.arange(scores.shape[1])
     if k < 1:
         raise ValueError(f"k must be at least 1, got {k}")
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
-    return float((best == labels[:, None]).any(axis=1).mean())
+    return float(np.take_along_axis(truth, best, axis=1).any(axis=1).mean())
 
 
 def confusion(labels: Array, predicted: Array, *, num_classes: int) -> Array:

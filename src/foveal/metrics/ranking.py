@@ -20,7 +20,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from foveal.metrics.accuracy import check
+from foveal.metrics.accuracy import check, check_several
 from foveal.types import Array
 
 Labelled: TypeAlias = tuple[Hashable, Hashable]
@@ -92,9 +92,7 @@ def mean_average_precision(scores: Array, labels: Array) -> tuple[float, Array]:
         scores, labels = check(scores, labels)
         truth = labels[:, None] == np.arange(scores.shape[1])
     else:
-        scores, truth = np.asarray(scores, np.float64), labels.astype(bool)
-        if scores.shape != truth.shape or not np.isfinite(scores).all():
-            raise ValueError(f"finite scores like labels {truth.shape}, got {scores.shape}")
+        scores, truth = check_several(scores, labels)
     sizes = truth.sum(axis=0)
     if not sizes.any():
         raise ValueError("no class has a sample")

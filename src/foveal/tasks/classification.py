@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from foveal.dataset import Kind, Sample, open_sample
+from foveal.dataset import Kind, Sample, open_sample, truth_of
 from foveal.engine.executor import Executor, Job, Outcome
 from foveal.engine.runners import Runner
+from foveal.metrics import mean_average_precision
 from foveal.records import Failure
 from foveal.sampling.confidence import ExitRule
 from foveal.sampling.protocol import Steps
@@ -34,20 +35,26 @@ class Evaluation:
 
     Args:
         probs: float (N,K), of the clips that could be read.
-        labels: int64 (N,), of the same.
+        truth: bool (N,K), which classes the same show.
+        several: whether a clip may show several.
         costs: of the same.
         failures: of the clips that could not.
     """
 
     probs: Array
-    labels: Array
+    truth: Array
     costs: tuple[Cost, ...]
     failures: tuple[Failure, ...]
+    several: bool = False
+
+    def __len__(self) -> int:
+        """Return N."""
+        return len(self.probs)
 
     @property
     def right(self) -> Array:
-        """Which clips have the largest probability at their label, bool (N,); ties: the lower."""
-        return np.asarray(self.probs.argmax(axis=1) == self.labels)
+        """Which clips show the class with the largest probability, bool (N,); ties: the lower."""
+        return np.asarray(self.truth[np.arange(len(self)), self.probs.argmax(axis=1)])
 
     @property
     def accuracy(self) -> float:
@@ -56,8 +63,14 @@ class Evaluation:
 
     @property
     def mean_class_accuracy(self) -> float:
-        """Mean over the classes that occur of the share that is right in each."""
-        return float(np.mean([self.right[self.labels == k].mean() for k in np.unique(self.labels)]))
+        """Mean over the classes that occur of the share that is right of the clips that show it."""
+        here = np.flatnonzero(self.truth.any(axis=0))
+        return float(np.mean([self.right[self.truth[:, k]].mean() for k in here]))
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the classes that occur of the average precision."""
+        return mean_average_precision(self.probs, self.truth)[0]
 
     def mean(self, of: Callable[[Cost], float]) -> float:
         """Return the mean of a figure of the bill over the clips."""
@@ -66,10 +79,14 @@ class Evaluation:
     def to_json(self) -> dict[str, Any]:
         """Return the figures as plain JSON data."""
         return {
-            "num_clips": len(self.labels),
+            "num_clips": len(self),
             "num_unreadable": len(self.failures),
             "accuracy": self.accuracy,
-            "mean_class_accuracy": self.mean_class_accuracy,
+            **(
+                {"mean_average_precision": self.mean_average_precision}
+                if self.several
+                else {"mean_class_accuracy": self.mean_class_accuracy}
+            ),
             "gmacs_per_clip": self.mean(lambda cost: cost.gmacs),
             "frames_used_per_clip": self.mean(lambda cost: cost.frames_used),
             "frames_decoded_per_clip": self.mean(lambda cost: cost.frames_decoded),
@@ -85,6 +102,7 @@ def evaluate(
     steps: Callable[[ClipInfo], Steps],
     exit_rule: ExitRule | None = None,
     max_in_flight: int = 16,
+    several: bool = False,
 ) -> Evaluation:
     """Return how a system does on ``samples``.
 
@@ -95,6 +113,7 @@ def evaluate(
         steps: starts its protocol on a clip.
         exit_rule: when a clip may stop early.
         max_in_flight: clips open at once.
+        several: whether a clip may show several classes.
 
     Raises:
         NothingReadError: no clip can be read; the first one's reason is given.
@@ -119,9 +138,11 @@ def evaluate(
     if not outcomes:
         raise NothingReadError(failures[0].message, hint=failures[0].hint)
     outcomes.sort(key=lambda outcome: outcome.index)
+    probs = np.stack([probs_of(outcome) for outcome in outcomes])
     return Evaluation(
-        probs=np.stack([probs_of(outcome) for outcome in outcomes]),
-        labels=np.array([samples[outcome.index].label for outcome in outcomes]),
+        probs=probs,
+        truth=truth_of((samples[outcome.index] for outcome in outcomes), probs.shape[1]),
+        several=several,
         costs=tuple(outcome.cost for outcome in outcomes),
         failures=tuple(failures),
     )

@@ -26,13 +26,23 @@ def is_trainable(name: str) -> bool:
     return any(row.name == name for row in trainable())
 
 
-def find_trainable(name: str) -> System:
+def find_trainable(name: str, *, several: bool = False) -> System:
     """Return the row called ``name``, which can be trained.
 
+    Args:
+        name: of a system.
+        several: whether on clips that may show several classes.
+
     Raises:
-        NoSystemError: there is none, or it cannot be trained.
+        NoSystemError: there is none, or it cannot be trained, or not on such clips.
     """
     rows = {row.name: row for row in trainable()}
+    if several and name in rows and not rows[name].several_labels:
+        able = ", ".join(row.name for row in trainable() if row.several_labels)
+        raise NoSystemError(
+            f"{name} learns one class a clip, and here clips have several",
+            hint=f"these learn several: {able}; or name one class a clip in a column label",
+        )
     if name in rows:
         return rows[name]
     near = get_close_matches(name, rows, n=1)

@@ -114,6 +114,7 @@ def choose(
     system: str | None,
     recipe: str | None,
     pretrained: bool = False,
+    several: bool = False,
 ) -> Choice:
     """Return what is trained: what was asked for, or what suits the clips.
 
@@ -123,13 +124,14 @@ def choose(
         system: as asked for.
         recipe: as asked for.
         pretrained: whether it is to begin with published weights.
+        several: whether clips may show several classes.
 
     Raises:
-        NoSystemError: there is no such system, or it cannot be trained.
+        NoSystemError: there is no such system, or it cannot be trained, or not on such clips.
         SettingError: none of its small recipes begins with published weights.
     """
     if system is None:
-        names = {row.name for row in trainable()}
+        names = {row.name for row in trainable() if row.several_labels or not several}
         suiting = _suiting(kind, like, pretrained=pretrained)
         name, why = next((name, why) for name, why in suiting if name in names)
     else:
@@ -137,7 +139,8 @@ def choose(
     default = "features" if kind == "features" else "lite" if pretrained else "small"
     if recipe is None:
         why += f"; its recipe {default!r} is made for a CPU and small sets"
-    choice = Choice(row=find_trainable(name), recipe_name=recipe or default, why=why)
+    row = find_trainable(name, several=several)
+    choice = Choice(row=row, recipe_name=recipe or default, why=why)
     if recipe is None and pretrained and default not in choice.recipes:
         fit = [known for known, make in choice.recipes.items() if make().pretrained]
         raise SettingError(
@@ -156,7 +159,8 @@ def _suiting(kind: Kind, like: Likeness | None, *, pretrained: bool) -> tuple[tu
         return (("baselines", "its recipe has a small network that published weights fit"),)
     if like is not None and like.seconds >= LONG_SECONDS:
         length = f"clips last {like.seconds:.0f} s (median)"
-        return (("ocsampler", f"{length}, so it learns which frames matter"), plain)
+        which = ("ocsampler", f"{length}, so it learns which frames matter")
+        return (which, ("nsnet", which[1]), plain)
     length = "of unknown length" if like is None else f"short, {like.seconds:.1f} s (median)"
     return (("adafocus_v2", f"clips are {length}, so it learns where in each to look"), plain)
 

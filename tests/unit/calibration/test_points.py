@@ -52,7 +52,7 @@ def made(*, num_clips: int = 200, num_answers: int = 4, seed: int = 0) -> Measur
     steps = np.arange(1, num_answers + 1)[:, None] * np.ones(num_clips, np.int64)
     return Measured(
         names=tuple(f"clip {n}" for n in range(num_clips)),
-        labels=labels,
+        truth=labels[:, None] == np.arange(3),
         answers=tuple(answers),
         macs=10 * steps.astype(np.int64),
         ms=3.0 * steps,
@@ -60,6 +60,10 @@ def made(*, num_clips: int = 200, num_answers: int = 4, seed: int = 0) -> Measur
         rows={"head": steps.astype(np.int64)},
         failures=(),
     )
+
+
+def label_of(found: Measured) -> Array:
+    return found.truth.argmax(axis=1)
 
 
 def probs_at(found: Measured, index: int) -> Array:
@@ -73,7 +77,7 @@ def sureness(found: Measured) -> Array:
 
 def test_exits_are_solved_on_the_confidence_that_a_system_brings() -> None:
     found = made()
-    sure = np.random.default_rng(5).random((found.num_answers, len(found.labels)))
+    sure = np.random.default_rng(5).random((found.num_answers, len(found.names)))
     told = tuple(
         tuple(replace(answer, sure=float(sure[i, n])) for i, answer in enumerate(clip))
         for n, clip in enumerate(found.answers)
@@ -95,8 +99,8 @@ def test_a_fixed_stop_has_the_figures_of_its_answer() -> None:
     point = OperatingPoint(name="first 2", family="static", exit_rule=stop_after(2))
     (one,) = measured_points(point, found)
     probs = probs_at(found, 1)
-    assert one.accuracy == (probs.argmax(axis=1) == found.labels).mean()
-    assert one.temperature == fit_temperature(probs, found.labels)
+    assert one.accuracy == (probs.argmax(axis=1) == label_of(found)).mean()
+    assert one.temperature == fit_temperature(probs, label_of(found))
     assert (one.mean_macs, one.max_macs, one.held_macs, one.first_macs) == (20.0, 20, 20.0, 10)
     assert (one.p50_ms, one.p95_ms, one.held_ms, one.p95_compute_ms) == (6.0, 6.0, 6.0, 4.0)
     assert one.rows == {"head": 2.0}
@@ -106,7 +110,7 @@ def test_without_a_rule_the_last_answer_counts() -> None:
     found = made()
     (one,) = measured_points(OperatingPoint(name="all", family="static"), found)
     assert one.mean_macs == 40.0
-    assert one.accuracy == (probs_at(found, 3).argmax(axis=1) == found.labels).mean()
+    assert one.accuracy == (probs_at(found, 3).argmax(axis=1) == label_of(found)).mean()
 
 
 def test_exits_are_solved_for_a_ladder_of_budgets() -> None:
@@ -352,3 +356,15 @@ def test_a_ladder_descends_from_the_most_to_one(most: int) -> None:
 def test_a_point_that_makes_no_sense_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=r"point|family|name"):
         OperatingPoint(**{"name": "a", "family": "static", **wrong})  # type: ignore[arg-type]
+
+
+def test_nothing_is_fitted_where_clips_show_several_classes() -> None:
+    found = made()
+    truth = found.truth.copy()
+    truth[:, 0] = True
+    found = replace(found, truth=truth, several=True)
+    (one,) = measured_points(OperatingPoint(name="all", family="static"), found)
+    probs = probs_at(found, 3)
+    assert one.accuracy == truth[np.arange(len(truth)), probs.argmax(axis=1)].mean()
+    assert (one.temperature, one.known_from) == (1.0, 0.0)
+    assert one.confidence == pytest.approx(probs.max(axis=1).mean())

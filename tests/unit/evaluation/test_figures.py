@@ -139,3 +139,29 @@ def test_evidence_is_averaged_over_the_clips_that_have_some() -> None:
         "box_coverage": 0.5,
         "box_area": 0.1,
     }
+
+
+def test_where_clips_show_several_classes_any_of_them_is_right() -> None:
+    rows = [
+        row("a", "cat", [0.8, 0.7, 0.1], labels=["cat", "dog"]),
+        row("b", "dog", [0.6, 0.5, 0.3], labels=["dog"]),
+        row("c", "fox", [0.1, 0.2, 0.9], labels=["fox", "dog"]),
+    ]
+    found = figures(gather(rows, NAMES, several=True), about=ABOUT)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["accuracy"] == {"top1": 0.666667, "top5": None, "mean_class": None}
+    assert found["confusion"] is None
+    assert found["calibration"] is None
+    # Ranked by score: cat a b c, of which a; dog a b c, of which all; fox c b a, of which c.
+    assert [one["average_precision"] for one in found["classes"]] == [1.0, 1.0, 1.0]
+    assert [one["num_clips"] for one in found["classes"]] == [1, 3, 1]
+    assert {one["accuracy"] for one in found["classes"]} == {None}
+    (mistake,) = found["mistakes"]
+    assert (mistake["sample"], mistake["label"], mistake["predicted"]) == ("b", "dog", "cat")
+    assert found["answers"][-1]["accuracy"] == found["accuracy"]["top1"]
+
+
+def test_a_mistake_names_all_that_a_clip_shows() -> None:
+    rows = [row("a", "cat", [0.2, 0.3, 0.9], labels=["cat", "dog"])]
+    (mistake,) = figures(gather(rows, NAMES, several=True), about=ABOUT)["mistakes"]
+    assert (mistake["label"], mistake["prob_of_label"]) == ("cat | dog", 0.3)

@@ -13,8 +13,10 @@ from foveal.evaluation.report import report
 from tests.unit.evaluation.rows import ABOUT, failed, row
 
 
-def page(rows: list[dict[str, Any]], names: tuple[str, ...], **about: Any) -> str:
-    clips = gather(rows, names)
+def page(
+    rows: list[dict[str, Any]], names: tuple[str, ...], *, several: bool = False, **about: Any
+) -> str:
+    clips = gather(rows, names, several=several)
     found = figures(clips, about={**ABOUT, **about})
     by_name = {one["sample"]: one for one in rows}
     worst = [by_name[one["sample"]] for one in found["mistakes"]]
@@ -87,3 +89,17 @@ def test_several_answers_make_a_curve() -> None:
     rows = [row("a", "x", [0.9, 0.1], macs=(10, 20), answers=(1, 0))]
     assert '<polyline class="line" points="333.3,100 1000,0"/>' in page(rows, ("x", "y"))
     assert "One answer a clip" in page([row("a", "x", [0.9, 0.1])], ("x", "y"))
+
+
+def test_of_several_classes_neither_confusion_nor_calibration_is_drawn() -> None:
+    rows = [
+        row("a", "x", [0.9, 0.8], labels=["x", "y"]),
+        row("b", "y", [0.7, 0.6], labels=["y"]),
+    ]
+    made = page(rows, ("x", "y"), several=True)
+    assert "What was taken for what" not in made
+    assert "How sure" not in made
+    assert "mean class accuracy" not in made
+    assert "<td>right</td>" not in made
+    assert "mean average precision" in made
+    assert made.count('class="gauge"') == 2

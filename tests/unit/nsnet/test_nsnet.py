@@ -339,3 +339,67 @@ def test_a_run_with_folds_moves_in_each_stage_what_that_names(tmp_path: Path) ->
     ):
         moved = {name.partition(".")[0] for name in before if not before[name].equal(after[name])}
         assert moved == {prefix}
+
+
+# --- several labels ----------------------------------------------------------------------------
+
+
+def several_of(batch):
+    label = functional.one_hot(batch["label"], 5).float()
+    label[::2, 0] = 1
+    return {**batch, "label": label}
+
+
+def test_of_several_labels_each_has_its_mass_and_the_background_the_rest() -> None:
+    scores = torch.tensor([[[0.9, 0.1, 0.5], [0.1, 0.6, 0.9], [0.5, 0.35, 0.1]]])
+    label = torch.tensor([[1.0, 1.0, 0.0]])
+    target = recipe.frame_targets(scores, label, told=recipe.PAPER_SUPERVISION)
+    wanted = [[1, 0, 0, 0], [0, 1, 0, 0], [0.5, 0.5, 0, 0.5]]
+    assert target[0].tolist() == [pytest.approx(row) for row in wanted]
+
+
+def test_one_label_told_as_several_has_the_targets_of_one() -> None:
+    network, batch = network_of(), batch_of()
+    scores = recipe.frame_scores(network, batch, source="confidence")
+    told = recipe.PAPER_SUPERVISION
+    hot = functional.one_hot(batch["label"], 5).float()
+    one = recipe.frame_targets(scores, batch["label"], told=told)
+    assert torch.equal(recipe.frame_targets(scores, hot, told=told), one)
+
+
+def test_the_loss_of_several_is_binary_for_classes_and_background() -> None:
+    network = network_of(replace(CFG, several_labels=True))
+    batch = several_of(batch_of())
+    label = batch["label"]
+    found = recipe.sampler_loss(network, batch, context(), told=recipe.Supervision(mu=0.3))
+    scored = network.sampler(batch["preview"])
+    with torch.no_grad():
+        scores = network.recogniser.clip_logits(batch["frames"]).sigmoid()
+    lowest, highest = scores.amin(1, keepdim=True), scores.amax(1, keepdim=True)
+    salient = (scores - lowest) / (highest - lowest) * label[:, None]
+    target = torch.cat([salient, 1 - salient.amax(2, keepdim=True)], dim=2)
+    binary = functional.binary_cross_entropy_with_logits
+    frame = binary(scored.frame_logits, target, reduction="sum") / (7 * 16)
+    video = binary(scored.salient[:, :5], label, reduction="sum") / 7
+    video = video + functional.softplus(scored.salient[:, 5]).mean()
+    rest = functional.softplus(scored.rest[:, :5]).sum(1).mean()
+    rest = rest + functional.softplus(-scored.rest[:, 5]).mean()
+    assert found["loss"].item() == pytest.approx((frame + video + 0.3 * rest).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("source", ["confidence", "prototype"])
+def test_prototypes_of_several_labels_take_every_video_that_shows_them(source) -> None:
+    network = network_of(replace(CFG, several_labels=True))
+    batch = several_of(batch_of())
+    found = recipe.frame_scores(network, batch, source=source)
+    assert found.shape == (7, 16, 5)
+    with torch.no_grad():
+        vectors = network.recogniser.clip_vectors(batch["frames"])
+        probs = network.recogniser.head(vectors).sigmoid()
+    if source == "confidence":
+        assert torch.allclose(found, probs)
+        return
+    weights = probs[..., 0] * batch["label"][:, None, 0]
+    mean = (weights[..., None] * vectors).sum((0, 1)) / weights.sum()
+    near = functional.cosine_similarity(vectors, mean[None, None], dim=-1)
+    assert torch.allclose(found[..., 0], near, atol=1e-5)

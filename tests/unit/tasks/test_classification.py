@@ -15,6 +15,8 @@ from foveal.engine.runners import OnnxRunner
 from foveal.sampling.confidence import ExitRule
 from foveal.systems.baselines import protocol
 from foveal.tasks.classification import Evaluation, NothingReadError, evaluate
+from foveal.tasks.trainable import NoSystemError, find_trainable
+from foveal.types import Cost
 from tests.helpers_bundle import (
     COLOURS,
     GREY,
@@ -72,7 +74,7 @@ def judged(
 def test_right_and_wrong_are_counted(folder: Path) -> None:
     found = judged(folder, [("red", RED), ("green", BLUE), ("blue", BLUE), ("rouge", RED)])
     assert found.right.tolist() == [True, False, True, True]
-    assert found.labels.tolist() == [RED, BLUE, BLUE, RED]
+    assert found.truth.argmax(axis=1).tolist() == [RED, BLUE, BLUE, RED]
     assert found.accuracy == 0.75
     assert found.mean_class_accuracy == 0.75  # all of the red, half of the blue
     assert found.failures == ()
@@ -91,7 +93,7 @@ def test_what_cannot_be_read_is_a_failure_and_counts_for_nothing(folder: Path) -
     rows = [("broken", RED), ("red", RED), ("absent", GREEN), ("green", RED)]
     for in_flight in (1, 16):
         found = judged(folder, rows, max_in_flight=in_flight)
-        assert found.labels.tolist() == [RED, RED]
+        assert found.truth.argmax(axis=1).tolist() == [RED, RED]
         assert found.right.tolist() == [True, False]
         assert found.accuracy == 0.5
         kinds = {Path(f.path).name: f.kind for f in found.failures}
@@ -120,3 +122,26 @@ def test_where_nothing_can_be_read_the_first_reason_is_given(folder: Path) -> No
 def test_segments_are_no_classification(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"red\.mp4: the answer holds segments"):
         judged(folder, [("red", RED)], answer="each")
+
+
+def test_of_several_classes_any_is_right_and_all_are_ranked() -> None:
+    found = Evaluation(
+        probs=np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.6], [0.3, 0.4, 0.2]]),
+        truth=np.array([[1, 1, 0], [0, 0, 1], [0, 1, 0]], bool),
+        costs=(Cost(macs={}),) * 3,
+        failures=(),
+        several=True,
+    )
+    assert found.right.tolist() == [True, False, True]
+    told = found.to_json()
+    assert told["mean_average_precision"] == found.mean_average_precision == 1.0
+    assert "mean_class_accuracy" not in told
+
+
+@pytest.mark.parametrize("name", ["ocsampler", "adafocus_v2"])
+def test_a_system_of_one_class_a_clip_is_not_taught_several(name: str) -> None:
+    assert find_trainable(name).name == name
+    with pytest.raises(NoSystemError, match=f"{name} learns one class a clip") as told:
+        find_trainable(name, several=True)
+    assert "nsnet" in told.value.hint
+    assert find_trainable("nsnet", several=True).name == "nsnet"

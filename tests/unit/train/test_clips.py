@@ -320,3 +320,18 @@ def test_sound_is_heard_at_the_times_of_pictures(tmp_path: Path, kept: bool) -> 
 def test_what_is_heard_is_checked() -> None:
     with pytest.raises(ValueError, match="first must be"):
         Heard(view=Sound(rate=8000, seconds=0.1), first=2, every=2)
+
+
+def test_several_labels_are_ones_in_a_row_of_zeros(folder: Path) -> None:
+    some = tuple(replace(one, also=(3,)) for one in samples(folder, "0.mp4", "2.avi", "5.mp4"))
+    data = ClipData(some, kind="video", draws=DRAWS, several=4)
+    label = data.batch(np.array([1, 0]), SEEDS[:2])["label"]
+    assert label.dtype == torch.float32
+    assert label.tolist() == [[0, 1, 0, 1], [1, 0, 0, 1]]
+    one = ClipData(some, kind="video", draws=DRAWS)
+    assert one.batch(np.array([1, 0]), SEEDS[:2])["label"].tolist() == [1, 0]
+    assert one.fingerprint() != data.fingerprint()
+    judging = ClipData(
+        some, kind="video", planned=lambda clip: (0.0,), views={"frames": WHOLE}, several=4
+    )
+    assert judging.batch(np.array([2]), SEEDS[:1])["label"].shape == (0, 4)

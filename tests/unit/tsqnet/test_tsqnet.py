@@ -300,3 +300,51 @@ def test_words_of_names_fill_the_textual_branch() -> None:
     network = Network(TEXTUAL, words=words)
     assert torch.equal(network.sampler.textual.class_words, words.classes)
     assert torch.equal(network.sampler.textual.object_words, words.objects)
+
+
+# --- several labels ----------------------------------------------------------------------------
+
+
+def several_of(batch):
+    label = functional.one_hot(batch["label"], 5).float()
+    label[::2, 0] = 1
+    return {**batch, "label": label}
+
+
+def test_of_several_classes_the_three_likeliest_ask() -> None:
+    cfg = replace(VISUAL, several_labels=True)
+    assert (VISUAL.num_asked, cfg.num_asked) == (1, 3)
+    assert replace(cfg, classes_asked=2).num_asked == 2
+    network, batch = network_of(cfg), batch_of()
+    with torch.no_grad():
+        seen = network.seen(batch["frames"], batch["preview"], None)
+        rows = build(network, cfg)["sampler"](*seen)
+        output = network(batch["frames"], batch["preview"])
+    saliency, asked = protocol.fused(cfg, tuple(row[0].numpy() for row in rows))
+    assert asked.count("class") == 3
+    assert np.allclose(saliency, output.saliency[0], atol=1e-6)
+
+
+def test_the_class_loss_of_several_counts_every_class_as_it_is() -> None:
+    logits = torch.tensor([[2.0, -3.0, 0.5]])
+    label = torch.tensor([[1.0, 0.0, 1.0]])
+    plain = functional.binary_cross_entropy_with_logits(logits, label, reduction="sum")
+    found = recipe.class_loss(logits, label, told=recipe.PLAIN)
+    assert found.item() == pytest.approx(plain.item(), rel=1e-6)
+
+
+def test_branches_agree_on_every_class_and_queries_begin_with_every_video() -> None:
+    network, batch = network_of(), several_of(batch_of())
+    label = batch["label"]
+    told = recipe.QueryLoss(agreement=1.0)
+    found = recipe.sampler_loss(network, batch, context(progress=0.0), told=told)
+    with torch.no_grad():
+        memory = network.sampler.visual.memory(batch["preview"]).mean(dim=1)
+        asked = network.sampler(*network.seen(batch["frames"], batch["preview"], batch["objects"]))
+    wanted = functional.normalize(memory[label[:, 0] > 0].sum(0), dim=0)
+    assert torch.allclose(network.sampler.visual.queries[0], wanted, atol=1e-5)
+    pairs = [(i, k) for i in range(7) for k in range(5) if label[i, k] > 0]
+    each = [
+        recipe.disagreement(*(one.saliency[i, k][None] for one in asked)).item() for i, k in pairs
+    ]
+    assert found["disagreement"].item() == pytest.approx(np.mean(each), rel=1e-4)
