@@ -8,6 +8,7 @@ from __future__ import annotations
 from figures import ROOT, keep_up_to_date, measured
 
 PAGE = ROOT / "docs" / "training.md"
+RESULTS = ROOT / "results" / "train"
 SETS = {
     "weizmann": "Weizmann: 10 actions, 9 people, three splits by person",
     "skateboard": "skateboard: 2 tricks, 189 clips, three splits by blocks of numbers",
@@ -23,7 +24,8 @@ def table(name: str, title: str) -> list[str]:
         "waiting for data |",
         "|---|---|---|---|---|",
     ]
-    for system, told in measured(f"train/{name}")["systems"].items():
+    for system in sorted(path.stem for path in (RESULTS / name).glob("*.json")):
+        told = measured(f"train/{name}/{system}")
         splits = ", ".join(f"{value:.0%}" for value in told["accuracy"]["by_split"])
         lines.append(
             f"| `{system}`, `{told['recipe']}` | {told['accuracy']['mean']:.1%} ({splits}) | "
