@@ -18,6 +18,7 @@ from foveal.engine.executor import Executor, Job
 from foveal.engine.torch_runner import TorchRunner
 from foveal.explain import page
 from foveal.explain.story import read
+from foveal.export.bundle import export_parts
 from foveal.recipe import StepContext
 from foveal.records import Prediction
 from foveal.sampling.protocol import NO_SOUND
@@ -525,3 +526,43 @@ def test_only_senses_in_use_learn_alone() -> None:
     batch = {"frames": frames, "label": torch.tensor([0, 1])}
     context = StepContext(progress=0.0, generator=torch.Generator())
     assert set(recipe.each_loss(network, batch, context)) == {"loss", "sound", "motion"}
+
+
+# --- silence -----------------------------------------------------------------------------------
+
+
+def test_silence_is_a_flag_beside_zeros_and_teaches_nothing() -> None:
+    network = network_of()
+    sound = network.senses.sound
+    windows = torch.randn(6, TINY.ear.num_samples, generator=torch.Generator().manual_seed(0))
+    quiet = windows.clone()
+    quiet[[1, 4]] = 0
+    with torch.no_grad():
+        found = sound(quiet)
+        assert torch.equal(found[[1, 4], :-1], torch.zeros(2, TINY.features[0] - 1))
+        assert found[:, -1].tolist() == [0, 1, 0, 0, 1, 0]
+        assert torch.equal(found[[0, 2, 3, 5]], sound(windows)[[0, 2, 3, 5]])
+    heard, mixed = copy.deepcopy(sound).train(), copy.deepcopy(sound).train()
+    heard(windows[[0, 2, 3, 5]])
+    mixed(quiet)
+    assert all(
+        torch.equal(one, other)
+        for one, other in zip(heard.state_dict().values(), mixed.state_dict().values(), strict=True)
+    )
+
+
+def test_a_network_that_learnt_without_any_sound_can_be_exported() -> None:
+    network = network_of().train()
+    frames, _ = batch_of(4)
+    before = copy.deepcopy(network.senses.sound.state_dict())
+    for _ in range(30):
+        loss = recipe.each_loss(
+            network,
+            {"frames": frames, "label": torch.arange(4)},
+            StepContext(progress=0.0, generator=torch.Generator()),
+        )["loss"]
+        loss.backward()
+    after = network.senses.sound.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    modules, specs = build(network.eval(), TINY), protocol.parts(TINY)
+    assert {one.part.spec.name for one in export_parts(modules, specs)} == set(modules)

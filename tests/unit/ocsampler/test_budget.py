@@ -156,3 +156,11 @@ def test_the_command_line_can_ask_for_it(settings) -> None:
     steps = {stage.name: stage.steps for stage in found.recipe.stages}
     assert list(steps) == ["classifier", "sampler", "budget"]
     assert steps["budget"] == settings.get("budget.steps", 600)
+
+
+def test_the_papers_settings_can_give_a_video_a_single_frame() -> None:
+    cfg = replace(protocol.activitynet(), budget="video")
+    assert cfg.frame_counts[0] == 1
+    assert cfg.num_frames in cfg.frame_counts
+    given = [spec for spec in protocol.parts(cfg) if spec.axes]
+    assert any(1 in values for spec in given for values in spec.axes.values())

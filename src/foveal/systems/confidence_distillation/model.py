@@ -25,6 +25,7 @@ from foveal.systems.confidence_distillation.protocol import (
     TEACHER,
     TIE_BREAK,
     Config,
+    Pool,
 )
 
 Sizes: TypeAlias = int | tuple[int, int, int]
@@ -162,6 +163,7 @@ class Teacher(nn.Module):
             channels, strides = TEACHER_LAYERS[cfg.networks]
             self.backbone = conv3d_stack(channels, strides=strides, num_frames=cfg.clip_frames)
         self.norm = self.backbone.pixel_norm()
+        self.pool = cfg.pool
         self.dropout = nn.Dropout(cfg.dropout)
         self.head = nn.Linear(self.backbone.num_features, cfg.num_classes)
 
@@ -172,7 +174,7 @@ class Teacher(nn.Module):
 
     def features(self, clips: Tensor) -> Tensor:
         """Return features (M,D)."""
-        return pooled(self.backbone, self.norm(clips))
+        return pooled(self.backbone, self.norm(clips), pool=self.pool)
 
     def dropped(self, clips: Tensor, *, passes: int) -> Tensor:
         """Return the logits (passes,M,K) of as many draws of dropout, whatever the mode."""
@@ -197,6 +199,7 @@ class Student(nn.Module):
                 channels, strides=strides, num_frames=cfg.student_frames, reach=1
             )
         self.norm = self.backbone.pixel_norm()
+        self.pool = cfg.pool
         features = self.backbone.num_features
         self.head = nn.Linear(features, cfg.num_classes)
         # One layer on features and probabilities, as the sum of one on each.
@@ -214,16 +217,25 @@ class Student(nn.Module):
 
         The confidence reads the probabilities and sends no gradient back through them.
         """
-        features = pooled(self.backbone, self.norm(clips))
+        features = pooled(self.backbone, self.norm(clips), pool=self.pool)
         logits: Tensor = self.head(features)
         probs = logits.softmax(dim=1).detach()
         hidden = functional.relu(self.trust_features(features) + self.trust_probs(probs))
         return logits, self.trust(hidden)
 
 
-def pooled(backbone: VideoBackbone, clips: Tensor) -> Tensor:
-    """Return the mean (M,D) over the map of normalised clips (M,L,3,H,W)."""
-    return backbone.features(clips).mean(dim=(2, 3, 4))
+def pooled(backbone: VideoBackbone, clips: Tensor, *, pool: Pool) -> Tensor:
+    """Return features (M,D) of normalised clips (M,L,3,H,W): over time the mean of the map.
+
+    Args:
+        backbone: gives the map.
+        clips: of one length.
+        pool: over the places of a moment, the mean or the largest.
+    """
+    maps = backbone.features(clips)
+    if pool == "max":
+        return maps.amax(dim=(3, 4)).mean(dim=2)
+    return maps.mean(dim=(2, 3, 4))
 
 
 def make_network(cfg: Config) -> Network:

@@ -36,6 +36,8 @@ is an answer, which stops a sample where the criterion ``own``, the video confid
 
 Networks: TypeAlias = Literal["paper", "small", "tiny"]
 
+Pool: TypeAlias = Literal["mean", "max"]
+
 TIE_BREAK = 1e-6
 """Weight of the student's largest probability in the order: confidences saturate at 0 and 1."""
 
@@ -60,6 +62,8 @@ class Config:
             all alike.
         networks: ``paper`` is 3D ResNeXt-101 and 3D ShuffleNetV2; ``small`` and ``tiny`` are a few
             convolutions.
+        pool: what is taken of a clip's map over the places of a moment, before the mean over time.
+            Where few pixels tell the class the mean drowns it.
         dropout: before the teacher's last layer, while training.
         num_folds: teachers that each leave a part of the training videos out; 0: the student is
             taught by the teacher itself.
@@ -82,6 +86,7 @@ class Config:
     rho: float = 0.2
     weighting: Literal["confidence", "equal"] = "confidence"
     networks: Networks = "paper"
+    pool: Pool = "mean"
     dropout: float = 0.5
     num_folds: int = 2
     pass_megapixels: float = 200.0
@@ -100,7 +105,7 @@ class Config:
         check_pass(self.pass_megapixels)
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout must be in [0, 1), got {self.dropout}")
-        choices = {"mode": Mode, "networks": Networks}
+        choices = {"mode": Mode, "networks": Networks, "pool": Pool}
         for name, choice in choices.items():
             if getattr(self, name) not in get_args(choice):
                 raise ValueError(

@@ -103,7 +103,11 @@ class LogMel(nn.Module):
 
 
 class SoundNet(nn.Module):
-    """A window of sound to features; the last one is 1 where the window holds no sound at all."""
+    """A window of sound to features; the last one is 1 where the window holds no sound at all.
+
+    The others are 0 then, and nothing is learnt from such a window: statistics of silence would
+    make a network that no sound can go through.
+    """
 
     def __init__(self, cfg: Config) -> None:
         super().__init__()
@@ -118,9 +122,19 @@ class SoundNet(nn.Module):
 
     def forward(self, window: Tensor) -> Tensor:
         """Return (N,A) for windows (N,S)."""
-        vector = self.net.features(self.mel(window)).mean((2, 3))
-        is_silent = (window.abs().amax(dim=1, keepdim=True) == 0).to(vector.dtype)
-        return torch.cat([vector, is_silent], dim=1)
+        heard = window.abs().amax(dim=1, keepdim=True) > 0
+        rows = heard[:, 0]
+        if self.training and not bool(rows.all()):
+            vector = window.new_zeros(len(window), self.net.num_features)
+            if bool(rows.any()):
+                vector[rows] = self.vectors(window[rows])
+        else:
+            vector = self.vectors(window) * heard
+        return torch.cat([vector, 1 - heard.to(vector)], dim=1)
+
+    def vectors(self, window: Tensor) -> Tensor:
+        """Return what the network makes of windows (N,S)."""
+        return self.net.features(self.mel(window)).mean((2, 3))
 
 
 def mobilenet_v1() -> ImageBackbone:

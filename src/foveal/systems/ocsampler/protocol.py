@@ -64,7 +64,7 @@ class Config:
     num_classes: int
     num_candidates: int = 10
     num_frames: int = 6
-    frame_counts: tuple[int, ...] = (3, 4, 5, 6, 8, 10)
+    frame_counts: tuple[int, ...] = (1, 2, 3, 4, 5, 6, 8, 10)
     skim_size: int = 128
     shift_div: int = 10
     networks: Literal["paper", "small", "tiny"] = "paper"
