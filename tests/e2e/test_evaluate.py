@@ -496,6 +496,7 @@ def test_clips_of_several_classes_from_training_to_the_page(
     told = capsys.readouterr()
     assert "clips have up to 2 labels" in told.err
     assert "mAP" in told.out
+    assert "nothing it knows" not in told.out
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["config"]["several_labels"]
     assert result["test"]["mean_average_precision"] > 0.95

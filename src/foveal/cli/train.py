@@ -402,11 +402,13 @@ def finish(work: Work, result: TrainResult, minutes: float) -> None:
 
 
 def how_to_calibrate(work: Work) -> str:
-    """Return what a fresh model cannot say yet, and the command that fits it."""
+    """Return what a fresh model cannot say yet, and the command that finds it out."""
     from foveal.api import NOTHING
     from foveal.calibration import FEWEST
 
     lacks = f"It names a class for whatever it sees: when to say {NOTHING!r} is fitted by"
+    if work.dataset.several:
+        lacks = "What fewer frames cost, and how often they are right, is measured by"
     found = len(work.dataset.samples["validation"])
     if found < FEWEST:
         return (

@@ -119,14 +119,18 @@ def _heading(found: Mapping[str, Any]) -> str:
         top5 = f" <small>{percent(accuracy['top5'])} among the five likeliest</small>"
     cost, calibration = found["cost"], found["calibration"]
     ranked = ("mean average precision", percent(found["mean_average_precision"]), "")
+    headline = f"{percent(accuracy['top1'])} right"
     computed = (
         "computed a clip",
         _macs(cost["macs"]["mean"]),
         f"{number(cost['frames_used']['mean'], 1)} frames used, "
         f"{number(cost['frames_decoded']['mean'], 1)} decoded",
     )
-    cells = [ranked, computed]
-    if calibration is not None:
+    if calibration is None:
+        headline = f"{ranked[1]} {ranked[0]}"
+        likeliest = ("name a class of the clip as the likeliest", percent(accuracy["top1"]), "")
+        cells = [likeliest, computed]
+    else:
         after = calibration["error_after"]
         sure = "" if after is None else f"{percent(after)} with a temperature"
         cells = [
@@ -144,7 +148,7 @@ def _heading(found: Mapping[str, Any]) -> str:
     return (
         f"<header>\n<h2><bdi>{text(shortened(data['name']))}</bdi>, {text(data['split'])}</h2>\n"
         f'<p class="facts">{text(facts)}</p>\n'
-        f'<p class="headline"><span>{percent(accuracy["top1"])} right{top5}</span></p>\n'
+        f'<p class="headline"><span>{headline}{top5}</span></p>\n'
         f'</header>\n<dl class="sums">\n{sums}\n</dl>'
     )
 

@@ -101,5 +101,6 @@ def test_of_several_classes_neither_confusion_nor_calibration_is_drawn() -> None
     assert "How sure" not in made
     assert "mean class accuracy" not in made
     assert "<td>right</td>" not in made
-    assert "mean average precision" in made
+    assert re.search(r"<span>100.% mean average precision</span>", made)
+    assert "name a class of the clip as the likeliest" in made
     assert made.count('class="gauge"') == 2
