@@ -84,6 +84,7 @@ FORMATS = (
     "jsonl",
     "kinetics",
     "activitynet",
+    "activitynet-videos",
     "something-something",
     "diving48",
     "ucf101",

@@ -32,6 +32,7 @@ Format: TypeAlias = Literal[
     "jsonl",
     "kinetics",
     "activitynet",
+    "activitynet-videos",
     "something-something",
     "diving48",
     "ucf101",
@@ -140,6 +141,8 @@ def read_as(
             return read_kinetics(path, videos=videos)
         case "activitynet":
             return read_activitynet(path, videos=videos)
+        case "activitynet-videos":
+            return read_activitynet(path, videos=videos, whole=True)
         case "something-something":
             return read_something(path, videos=videos)
         case "diving48":

@@ -19,13 +19,19 @@ THUMOS_LIST = re.compile(r"^([A-Z][A-Za-z]+)_(val|test)\.txt$")
 _AMBIGUOUS = "Ambiguous"
 
 
-def read_activitynet(path: Path, *, videos: Path | None) -> Listing:
+def read_activitynet(path: Path, *, videos: Path | None, whole: bool = False) -> Listing:
     """Return the labelled stretches of a list in ActivityNet's JSON (FineAction, HACS, THUMOS14).
 
     ``{"database": {"<id>": {"subset", "duration", "annotations": [{"label", "segment": [start,
     end]}]}}}``, in seconds; the subset is training, validation or testing; videos are ``v_<id>``
     or ``<id>``, or named by ``"file"``. Sources: ActivityNet's annotation files; the data
     configurations of sming256/OpenTAD, configs/_base_/datasets.
+
+    Args:
+        path: the list.
+        videos: where the videos are.
+        whole: every video is one clip with the labels of all its stretches, the first one's
+            first, as untrimmed videos are classified; clips may have several then.
 
     Raises:
         DataError: an entry that cannot be read, or too many files missing.
@@ -50,8 +56,29 @@ def read_activitynet(path: Path, *, videos: Path | None) -> Listing:
     names = None
     if isinstance(named, list) and gathered.labels == {str(name) for name in named}:
         names = [str(name) for name in named]
-    listing = gathered.listing(notes=["read as ActivityNet's JSON of stretches"], class_names=names)
-    return _validation_as_train(listing)
+    what = "whole videos" if whole else "stretches"
+    listing = gathered.listing(notes=[f"read as ActivityNet's JSON of {what}"], class_names=names)
+    return _whole_videos(listing) if whole else _validation_as_train(listing)
+
+
+def _whole_videos(listing: Listing) -> Listing:
+    """Return the videos that stretches are of, each with the labels of all of its own."""
+    first: dict[str, Row] = {}
+    labels: dict[str, dict[str | int, None]] = {}
+    for row in listing.rows:
+        first.setdefault(row.path, row)
+        labels.setdefault(row.path, {})[row.label] = None
+    listing.rows = [
+        replace(
+            row.labelled(labels[path]),
+            where=row.where.rpartition(" segment ")[0],
+            start_seconds=None,
+            end_seconds=None,
+        )
+        for path, row in first.items()
+    ]
+    listing.several = any(row.also for row in listing.rows)
+    return listing
 
 
 def _entry(

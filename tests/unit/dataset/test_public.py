@@ -149,6 +149,23 @@ def test_activitynet(put: Put) -> None:
     assert sum(map(len, files.values())) == 7
 
 
+def test_whole_videos_of_activitynet_have_the_labels_of_all_their_stretches(put: Put) -> None:
+    root = put("v_id0.mp4", *(f"deep/id{n}.mkv" for n in range(1, 7)))
+    path = activitynet(root)
+    data = json.loads(path.read_text())
+    data["database"]["id3"]["annotations"] = [{"label": "walk", "segment": [0, 9]}] * 2
+    write(path, data)
+    data = read_dataset(path, format="activitynet-videos")
+    assert data.several
+    assert sizes(data) == {"train": 5, "validation": 1, "test": 1}
+    found = {Path(one.path).stem: one for one in everything(data)}
+    assert data.names_of(found["v_id0"]) == data.names_of(found["id5"]) == ("falling", "walk")
+    assert data.names_of(found["id3"]) == ("walk",)
+    assert found["id3"].where == "activity_net.json id3"
+    assert {(one.start_seconds, one.end_seconds) for one in found.values()} == {(None, None)}
+    assert "read as ActivityNet's JSON of whole videos" in data.notes
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
