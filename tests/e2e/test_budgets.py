@@ -499,6 +499,10 @@ def test_who_never_says_nothing_says_how_to_fit_it(votes: Votes, capsys: Capture
         for words in (["--model", str(votes.bundle)], ["--model", str(votes.bare), "--json"], []):
             assert main(["recognize", *inputs, *words]) == 0
             assert "names a class for whatever" not in capsys.readouterr().out
+    gone = str(votes.held_out[0].with_name("gone.mp4"))
+    for inputs, advised in (([gone], 0), ([gone, clips[0]], 1)):
+        assert main(["recognize", *inputs, "--model", str(votes.bare)]) == 1
+        assert capsys.readouterr().out.count(said) == advised
 
 
 def test_exits_stop_where_they_did_before_the_temperature(votes: Votes) -> None:

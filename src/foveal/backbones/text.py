@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 import numpy as np
 
@@ -16,6 +19,9 @@ from foveal.types import Array, FovealError
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """Apache-2.0; 384 numbers a name."""
+
+HUB_SECONDS = 5.0
+"""How long the hub may take to answer."""
 
 Encode: TypeAlias = Callable[[list[str]], Array]
 """Texts to vectors (N,W), of any length."""
@@ -87,6 +93,34 @@ def check_encoder(model: str | os.PathLike[str]) -> None:
         )
 
 
+def need_hub(name: str) -> None:
+    """Ask that the Hugging Face hub can be reached, if a model is not in its cache.
+
+    Who loads a model asks for each of its files again and again before it gives up, for a minute.
+    Behind a proxy nothing is asked.
+
+    Raises:
+        TextError: the hub cannot be reached.
+    """
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(name, "modules.json"), str):
+        return
+    hub = urlsplit(constants.ENDPOINT)
+    if getproxies() or not hub.hostname:
+        return
+    try:
+        port = hub.port or (80 if hub.scheme == "http" else 443)
+        socket.create_connection((hub.hostname, port), timeout=HUB_SECONDS).close()
+    except OSError as error:
+        reason = (error.strerror or str(error) or type(error).__name__).lower()
+        raise TextError(
+            f"{name}: not in the cache of the Hugging Face hub, and {hub.hostname} cannot be "
+            f"reached ({reason})",
+            hint="give the folder of a sentence encoder (--text-model), or go online once",
+        ) from error
+
+
 def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
     """Return a sentence encoder on the CPU.
 
@@ -105,6 +139,8 @@ def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
             hint="pip install 'foveal[text]'",
         ) from error
     name = os.path.expanduser(os.fspath(model))
+    if not os.path.isdir(name):
+        need_hub(name)
     try:
         encoder: Any = SentenceTransformer(name, device="cpu")
     except (OSError, ValueError) as error:

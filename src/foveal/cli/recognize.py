@@ -74,12 +74,30 @@ def run(inputs: list[str], options: Options) -> int:
         if not options.json and not names.only_one:
             results = finished.counted(results, names.total)
         kept: list[Result] = []
+        answered = Answered()
+        results = answered.watched(results)
         code = show(results if page is None else keep(results, kept), names, options)
-        if not options.json and (sentence := never_declines(model)) is not None:
+        advises = answered.any and not options.json
+        if advises and (sentence := never_declines(model)) is not None:
             print(clean(sentence))
         if page is not None:
             write_explanation(kept, page)
         return code
+
+
+@dataclass(slots=True)
+class Answered:
+    """Whether any file has an answer: without one nothing needs to be said of answers."""
+
+    any: bool = False
+
+    def watched(self, results: Iterable[Result]) -> Iterator[Result]:
+        """Yield ``results`` and look at them."""
+        from foveal.records import Failure
+
+        for result in results:
+            self.any = self.any or not isinstance(result, Failure)
+            yield result
 
 
 def never_declines(model: Model) -> str | None:

@@ -20,6 +20,7 @@ from foveal.cli.recognize import prediction_of
 from foveal.cli.terminal import console_on, table
 from foveal.cli.text import clean, clock, gmacs, milliseconds, percent
 from foveal.records import Failure, Label, Prediction
+from foveal.systems import index
 from foveal.types import STAGES, ClipInfo, Cost, Trace
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def heading(path: str, clip: ClipInfo) -> Text:
 
 def label_table(prediction: Prediction) -> Table:
     """Return the labels of a file in time order."""
-    named = "tag" if prediction.model == "tagger" else "label"
+    named = "tag" if is_tagger(prediction.model) else "label"
     shown = table("when", named, "probability", right=(0, 2))
     before = ""
     for labels in stretches(prediction.predictions):
@@ -213,8 +214,13 @@ def less(ours: float, dense: float, *, word: str = "less") -> str:
     return f"{percent(abs(saved))} {word if saved >= 0 else 'more'}"
 
 
+def is_tagger(model: str) -> bool:
+    """Return whether a system names things in a picture rather than what a clip shows."""
+    return index.find(model).kind == "tagger"
+
+
 def what_it_names(model: str) -> str | None:
     """Return what must be known to read the answers of the embedded tagger."""
-    if model != "tagger":
+    if not is_tagger(model):
         return None
     return "The embedded tagger names things (objects), not actions."

@@ -73,6 +73,7 @@ def test_the_encoder_is_asked_for_all_names_at_once(monkeypatch: pytest.MonkeyPa
     fake = types.ModuleType("sentence_transformers")
     fake.SentenceTransformer = Fake
     monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    monkeypatch.setattr("foveal.backbones.text.need_hub", lambda name: None)
     vectors = name_vectors(["HighJump", "run"], encode=sentence_encoder("a/model"))
     assert asked == [("a/model", "cpu"), ["high jump", "run"]]
     assert vectors.shape == (2, 27)
@@ -87,3 +88,28 @@ def test_a_folder_that_is_not_there_is_told_without_asking_a_hub(told: str) -> N
 def test_names_on_a_hub_and_folders_that_are_there_may_be_asked_for(tmp_path: Path) -> None:
     for told in ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2", tmp_path):
         check_encoder(told)
+
+
+def test_a_hub_that_cannot_be_reached_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = types.ModuleType("sentence_transformers")
+    fake.SentenceTransformer = None
+    monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    monkeypatch.setattr("foveal.backbones.text.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    with pytest.raises(TextError, match=r"owner/model: not in the cache .* refused") as caught:
+        sentence_encoder("owner/model")
+    assert "--text-model" in str(caught.value.hint)
+    monkeypatch.setattr("foveal.backbones.text.getproxies", lambda: {"https": "proxy"})
+    with pytest.raises(TypeError):  # it goes on to load, which this stand-in cannot do
+        sentence_encoder("owner/model")
+
+
+def test_a_model_in_the_cache_needs_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = types.ModuleType("sentence_transformers")
+    fake.SentenceTransformer = lambda place, device: place
+    monkeypatch.setitem(sys.modules, "sentence_transformers", fake)
+    monkeypatch.setattr("foveal.backbones.text.getproxies", dict)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:1")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: "/there")
+    assert callable(sentence_encoder("owner/model"))

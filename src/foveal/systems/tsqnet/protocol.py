@@ -353,7 +353,12 @@ def steps(cfg: Config, context: Mapping[str, Array], clip: ClipInfo) -> Steps:
     saliency, asked = fused(cfg, told, class_names=context.get(CLASS_NAMES))
     kept = kept_by(saliency, num_frames=cfg.num_frames, mass=cfg.mass, min_gap=cfg.min_gap)
     yield from salient_steps(
-        times, saliency, kept, view=cfg.canvas, part=RECOGNISER, text=f"asked by {asked}"
+        times,
+        saliency,
+        kept,
+        view=cfg.canvas,
+        part=RECOGNISER,
+        text=f"asked by {asked}; the recogniser, which sees only these, may answer otherwise",
     )
 
 
