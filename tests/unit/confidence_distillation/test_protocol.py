@@ -254,6 +254,7 @@ def test_small_pictures_are_taken_where_they_are_at_hand():
         ({"dropout": 1.0}, "dropout"),
         ({"mode": "best"}, "mode must be one of"),
         ({"networks": "huge"}, "networks must be one of"),
+        ({"pool": "median"}, "pool must be one of"),
         ({"weighting": "some"}, "weighting"),
         ({"student_step": 0}, "student_step"),
         ({"student_canvas": Canvas(height=8, width=4)}, "shape of canvas"),

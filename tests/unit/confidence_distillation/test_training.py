@@ -229,3 +229,14 @@ def test_a_batch_tells_videos_apart_by_their_place():
     assert data.batch(np.array([3, 1]), np.zeros(2, np.int64))["number"].tolist() == [3, 1]
     with pytest.raises(ValueError, match="number"):
         ArrayData({"number": np.zeros(3)})
+
+
+def test_the_largest_place_of_each_moment_counts_if_asked_for() -> None:
+    torch.manual_seed(0)
+    taught = network(replace(protocol.tiny(), pool="max"))
+    clips = torch.randint(0, 256, (3, 4, 3, 16, 16), dtype=torch.uint8)
+    with torch.no_grad():
+        maps = taught.teacher.backbone.features(taught.teacher.norm(clips))
+        wanted = maps.flatten(3).max(dim=3).values.mean(dim=2)
+        assert torch.allclose(taught.teacher.features(clips), wanted)
+        assert not torch.allclose(wanted, maps.mean(dim=(2, 3, 4)))
