@@ -199,7 +199,12 @@ def check_asked(
     known = {name: known_names(make, make()) for name, make in made.items()}
     for key in settings:
         if not any(key in names for names in known.values()):
-            raise unknown_setting(key, [name for names in known.values() for name in names.all()])
+            raise unknown_setting(
+                key,
+                [name for names in known.values() for name in names.all()],
+                value=settings[key],
+                kinds=[type(make().config) for make in made.values()],
+            )
     problems: dict[str, SettingError] = {}
     for name, make in made.items():
         try:

@@ -14,13 +14,16 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_type_hints
 
 from foveal.bundle import ConfigError, decode_config, encode_config
 from foveal.recipe import Recipe, Stage
 from foveal.train.arguments import PREFIX, arguments_of, filled
 from foveal.train.running import Running
 from foveal.types import FovealError
+
+NEAREST = 5
+"""Settings named where none is near enough to be meant."""
 
 
 class SettingError(FovealError):
@@ -128,7 +131,7 @@ def _configured(
         elif head in known.config or key in known.recipe:
             shape[key] = value
         else:
-            raise unknown_setting(key, known.all())
+            raise unknown_setting(key, known.all(), value=value, kinds=(type(config),))
 
     arguments = arguments_of(make)
     usual = {**config_data, "recipe": {name: one.value for name, one in arguments.items()}}
@@ -276,12 +279,46 @@ def _put(data: dict[str, Any], key: str, value: object) -> None:
     data[last] = value
 
 
-def unknown_setting(key: str, known: Sequence[str]) -> SettingError:
-    """Return the error of a setting that is not among ``known``, with what is near."""
-    near = difflib.get_close_matches(key, sorted(set(known)), n=3)
-    plain = sorted({name for name in known if "." not in name or name.startswith(PREFIX)})
-    hint = f"did you mean {' or '.join(near)}?" if near else f"there are {', '.join(plain)}"
+def unknown_setting(
+    key: str, known: Sequence[str], *, value: object = None, kinds: Sequence[type] = ()
+) -> SettingError:
+    """Return the error of a setting that is not among ``known``, with what is near.
+
+    Args:
+        key: its name, as the user wrote it.
+        known: names of settings.
+        value: what it was set to.
+        kinds: configurations, of whose fields some may take the words that ``value`` is one of.
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(key, names, n=3)
+    takes = [] if near else [name for name in takers(value, kinds) if name in names]
+    if near:
+        hint = f"did you mean {' or '.join(near)}?"
+    elif takes:
+        hint = f"did you mean {' or '.join(f'{name}={value}' for name in takes[:3])}?"
+    else:
+        nearest = difflib.get_close_matches(key, names, n=NEAREST, cutoff=0.0)
+        hint = f"the nearest are {', '.join(nearest)}; {_all_of(kinds)} has the rest"
     return SettingError(f"no setting {key!r}", hint=hint)
+
+
+def takers(value: object, kinds: Sequence[type]) -> list[str]:
+    """Return the fields of ``kinds`` that take a few words, ``value`` being one of them."""
+    found = []
+    for kind in kinds:
+        for name, hint in get_type_hints(kind).items():
+            choices = [word for part in (hint, *get_args(hint)) for word in get_args(part)]
+            if isinstance(value, str) and value in choices and name not in found:
+                found.append(name)
+    return found
+
+
+def _all_of(kinds: Sequence[type]) -> str:
+    """Return how to read what can be set of a configuration, or of any."""
+    if len(set(kinds)) != 1:
+        return "docs/training.md"
+    return f"`python -m pydoc {kinds[0].__module__}.{kinds[0].__qualname__}`"
 
 
 def _changed(stage: Stage, data: Mapping[str, Any], num_samples: int, notes: list[str]) -> Stage:

@@ -82,7 +82,7 @@ def test_arguments_and_fields_are_set_by_name() -> None:
     [
         ({"recipe.wieght": 1}, "no setting 'recipe.wieght'; did you mean recipe.weight"),
         ({"recipe.twice": 1}, "no setting 'recipe.twice'"),
-        ({"qqq": 1}, "no setting 'qqq'; there are .*, recipe.weight, "),
+        ({"qqq": 1}, "no setting 'qqq'; the nearest are "),
         ({"recipe.reward": 1}, "no setting 'recipe.reward'"),
         ({"recipe.weight": "x"}, "^--set recipe.weight=x: expected a finite number"),
         ({"recipe.kind": "mild"}, "^--set recipe.kind=mild: expected one of 'hard', 'soft'"),

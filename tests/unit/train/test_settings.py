@@ -168,7 +168,8 @@ def test_what_a_recipe_cannot_do_is_one_line() -> None:
         ({"workers": 2, "canvas.width": "x"}, "--set canvas.width=x: expected"),
         ({"canvas.heigth": 1}, "canvas.heigth=1: unknown key; did you mean 'height'"),
         ({"dropout.x": 1}, "no setting 'dropout.x'"),
-        ({"qqq": 1}, "no setting 'qqq'; there are accumulate, .*batch_size"),
+        ({"qqq": 1}, r"no setting 'qqq'; the nearest are (\w[\w.]*, ){4}[\w.]+; `python -m pydoc "),
+        ({"zzz": "centre"}, "no setting 'zzz'; did you mean when=centre"),
         ({"num_classes": 4}, "--set num_classes=4: .* follows from the data; leave it out"),
         ({"steps": 1, "epochs": 1}, "stage 'classifier': steps and epochs are both set"),
         ({"batch_size": "many"}, "--set batch_size=many: expected .* got 'many'"),
@@ -241,6 +242,10 @@ def asked(kinds: Sequence[Kind] = ("video", "features"), **options: Any) -> None
         ({"settings": {"lr": "fast"}}, "--set lr=fast: expected"),
         ({"settings": {"num_frames": 0}}, "--set num_frames=0: "),
         ({"system": "baselines", "settings": {"focus_size": 3}}, "no setting 'focus_size'"),
+        (
+            {"system": "baselines", "settings": {"zzz": "running"}},
+            "no setting 'zzz'; did you mean answer=running",
+        ),
         ({"kinds": ("features",), "settings": {"focus_size": 9}}, "no setting 'focus_size'"),
     ],
 )
