@@ -60,6 +60,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     module = types.ModuleType("sentence_transformers")
     module.SentenceTransformer = Encoder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    monkeypatch.setattr("foveal.backbones.text.need_hub", lambda name: None)
     return found
 
 
