@@ -248,8 +248,7 @@ def _torch_file(url: str) -> Path:
 
 def _download(name: str, where: Published) -> Path:
     """Return a file fetched into the cache it belongs to."""
-    # A mirror of the hub is named as its own client has it named.
-    hub = os.environ.get("HF_ENDPOINT", hub_constants.ENDPOINT).rstrip("/")
+    hub = hub_server()
     server = hub if where.hub is not None else cast(str, where.url)
     host = urlsplit(server).hostname
     if where.hub is not None and hub_constants.HF_HUB_OFFLINE:
@@ -294,6 +293,11 @@ def _origin(name: str) -> str:
     if where.hub is not None:
         link = f"https://huggingface.co/{where.hub}/resolve/main/{HUB_FILE}"
     return f" (from {link})"
+
+
+def hub_server() -> str:
+    """Return where the Hugging Face hub is; a mirror is named as its own client has it named."""
+    return os.environ.get("HF_ENDPOINT", hub_constants.ENDPOINT).rstrip("/")
 
 
 def reachable(url: str, *, seconds: float = CONNECT_SECONDS) -> bool:

@@ -7,21 +7,18 @@ from __future__ import annotations
 
 import os
 import re
-import socket
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
-from urllib.parse import urlsplit
-from urllib.request import getproxies
 
 import numpy as np
+from huggingface_hub import constants as hub_constants
+from huggingface_hub import try_to_load_from_cache
 
+from foveal.backbones.pretrained import hub_server, reachable
 from foveal.types import Array, FovealError
 
 MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 """Apache-2.0; 384 numbers a name."""
-
-HUB_SECONDS = 5.0
-"""How long the hub may take to answer."""
 
 Encode: TypeAlias = Callable[[list[str]], Array]
 """Texts to vectors (N,W), of any length."""
@@ -93,42 +90,16 @@ def check_encoder(model: str | os.PathLike[str]) -> None:
         )
 
 
-def need_hub(name: str) -> None:
-    """Ask that the Hugging Face hub can be reached, if a model is not in its cache.
-
-    Who loads a model asks for each of its files again and again before it gives up, for a minute.
-    Behind a proxy nothing is asked.
-
-    Raises:
-        TextError: the hub cannot be reached.
-    """
-    from huggingface_hub import constants, try_to_load_from_cache
-
-    if isinstance(try_to_load_from_cache(name, "modules.json"), str):
-        return
-    hub = urlsplit(constants.ENDPOINT)
-    if getproxies() or not hub.hostname:
-        return
-    try:
-        port = hub.port or (80 if hub.scheme == "http" else 443)
-        socket.create_connection((hub.hostname, port), timeout=HUB_SECONDS).close()
-    except OSError as error:
-        reason = (error.strerror or str(error) or type(error).__name__).lower()
-        raise TextError(
-            f"{name}: not in the cache of the Hugging Face hub, and {hub.hostname} cannot be "
-            f"reached ({reason})",
-            hint="give the folder of a sentence encoder (--text-model), or go online once",
-        ) from error
-
-
 def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
     """Return a sentence encoder on the CPU.
 
     Args:
-        model: a folder, or a name on the Hugging Face hub, which is downloaded once.
+        model: a folder, or a name on the Hugging Face hub, which is downloaded once. What is in
+            the hub's cache is taken from there without asking the hub.
 
     Raises:
-        TextError: the extra is missing, or there is no such model.
+        TextError: the extra is missing, there is no such model, or it is not in the cache and the
+            hub cannot be reached.
     """
     check_encoder(model)
     try:
@@ -139,10 +110,8 @@ def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
             hint="pip install 'foveal[text]'",
         ) from error
     name = os.path.expanduser(os.fspath(model))
-    if not os.path.isdir(name):
-        need_hub(name)
     try:
-        encoder: Any = SentenceTransformer(name, device="cpu")
+        encoder = _loaded(SentenceTransformer, name)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise TextError(
@@ -151,3 +120,46 @@ def sentence_encoder(model: str | os.PathLike[str] = MODEL) -> Encode:
             "a folder that holds one",
         ) from error
     return lambda texts: np.asarray(encoder.encode(texts, show_progress_bar=False))
+
+
+def _loaded(load: Callable[..., Any], name: str) -> Any:
+    """Return the model of a folder, of the hub's cache, or of the hub, if it can be reached.
+
+    The hub's own client tries an absent network for 20 s and more, once a file.
+
+    Raises:
+        TextError: it is in none of them.
+        OSError: what was found is no model, or not all of one; a ``ValueError`` says the same.
+    """
+    if os.path.isdir(name):
+        return load(name, device="cpu")
+    if _has_kept(name, "modules.json"):
+        try:
+            return load(name, device="cpu", local_files_only=True)
+        except (OSError, ValueError):  # cut short while it was downloaded
+            if _away() is not None:
+                raise
+    if (why := _away()) is None:
+        return load(name, device="cpu")
+    if _has_kept(name, "config.json"):  # a model without the library's own list of modules
+        return load(name, device="cpu", local_files_only=True)
+    raise TextError(
+        f"{name}: not in the cache of the Hugging Face hub, and {why}",
+        hint="download that sentence encoder where there is a network, and give its folder "
+        "(--text-model FOLDER)",
+    )
+
+
+def _has_kept(name: str, file: str) -> bool:
+    """Return whether the hub's cache has ``file`` of the model ``name``."""
+    # A bare name is one of the library's own, or of the hub's first models.
+    owned = [name] if "/" in name else [f"sentence-transformers/{name}", name]
+    return any(isinstance(try_to_load_from_cache(one, file), str) for one in owned)
+
+
+def _away() -> str | None:
+    """Return why nothing can be had from the hub; None: it takes connections."""
+    if hub_constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids downloads"
+    server = hub_server()
+    return None if reachable(server) else f"{server} cannot be reached"

@@ -51,7 +51,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
 
     class Encoder:
-        def __init__(self, model: str, *, device: str) -> None:
+        def __init__(self, model: str, *, device: str, **_how: bool) -> None:
             found.append(model)
 
         def encode(self, texts: list[str], *, show_progress_bar: bool) -> Array:
@@ -60,7 +60,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     module = types.ModuleType("sentence_transformers")
     module.SentenceTransformer = Encoder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    monkeypatch.setattr("foveal.backbones.text.need_hub", lambda name: None)
+    monkeypatch.setattr("foveal.backbones.text.reachable", lambda url: True)
     return found
 
 

@@ -236,7 +236,7 @@ def fake_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
     module = types.ModuleType("sentence_transformers")
     module.SentenceTransformer = Encoder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    monkeypatch.setattr("foveal.backbones.text.need_hub", lambda name: None)
+    monkeypatch.setattr("foveal.backbones.text.reachable", lambda url: True)
 
 
 TRAIN = (
