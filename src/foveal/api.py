@@ -448,6 +448,7 @@ class Model:
             answer=outcome.answer,
             warnings=warnings,
             operating_point=None if self.point is None else self.point.name,
+            several=self.several and outcome.answer.segments is None,
         )
 
     def labels(self, answer: Answer, clip: ClipInfo, *, top_k: int) -> tuple[Label, ...]:

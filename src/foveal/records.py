@@ -52,6 +52,8 @@ class Prediction:
     answer: Answer
     warnings: tuple[str, ...] = ()
     operating_point: str | None = None
+    several: bool = False
+    """Whether a stretch may show several classes: then all that are known are the answer."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record (:data:`SCHEMA_VERSION`); ``operating_point`` only where one is set."""

@@ -16,6 +16,8 @@ from torch import nn
 from foveal.api import NOTHING, SHOWN, Model
 from foveal.bundle import Bundle
 from foveal.engine.executor import Executor, Job
+from foveal.explain import page
+from foveal.explain.figures import told
 from foveal.export import export_bundle
 from foveal.recipe import StepContext
 from foveal.train import set_modes
@@ -122,3 +124,21 @@ def test_all_that_a_clip_shows_is_told(row, tmp_path) -> None:
     told = model.labels(Answer(probs=probs / 2), clip.info, top_k=1)
     assert [(one.label, one.guess) for one in told] == [(NOTHING, "class 1")]
     assert len(model.labels(Answer(probs=probs), clip.info, top_k=3)) == 3
+
+
+@SYSTEMS
+def test_the_page_names_all_that_a_clip_shows(row, tmp_path) -> None:
+    model = model_of(row, network_of(row), tmp_path)
+    (clip,) = clips(row, 1)
+    (done,) = Executor(model.runner).run(
+        [Job(name="clip", open=partial(copy, clip), steps=model.steps)]
+    )
+    probs = np.full(len(model.class_names), 0.1)
+    probs[[1, 3]] = 0.9, 0.8
+    prediction = model.prediction(replace(done, answer=Answer(probs=probs)), top_k=3)
+    assert prediction.several
+    assert [label.label for label in told(prediction)] == ["class 1", "class 3"]
+    shown = page([prediction]).partition('class="headline">')[2].partition("</p>")[0]
+    assert "class 1" in shown
+    assert "class 3" in shown
+    assert "class 0" not in shown

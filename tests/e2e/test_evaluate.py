@@ -517,7 +517,15 @@ def test_clips_of_several_classes_from_training_to_the_page(
     measured = Bundle.open(tmp_path / "run" / "model.foveal").manifest.calibration
     assert measured is not None
     assert {point.temperature for point in measured.points} == {1.0}
-    assert "no temperature fits" not in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "no temperature fits" not in told.out
+    assert " mAP " in told.out
+    assert measured.points[0].accuracy > 0.9
+
+    one = np.array(["ace", "lob", "slice"])[labels.argmax(axis=1)]
+    np.savez("one.npz", features=shown.astype(np.float32), label=one, class_names=names)
+    assert main(["evaluate", "run", "one.npz", "--out", "one"]) == 0
+    assert "whatever else a clip shows counts as wrong" in capsys.readouterr().err
 
 
 def test_a_system_of_one_class_a_clip_says_so(

@@ -53,7 +53,8 @@ class MeasuredPoint:
 
     Args:
         point: ready to run.
-        accuracy: share of the clips that are right (top-1).
+        accuracy: share of the clips that are right (top-1); where a clip may show several classes,
+            the mean average precision.
         temperature: fits its probabilities to how often they are right.
         confidence: mean of the largest probability after a temperature fitted on other clips.
         known_from: an answer below this probability, after the temperature, is nothing it knows.

@@ -21,7 +21,7 @@ from foveal.bundle import (
 from foveal.calibration.measure import Measured, SegmentsError, measure
 from foveal.calibration.points import front, measured_points, unsure, verdicts
 from foveal.dataset import Dataset, Format, Sample, Split, named_samples
-from foveal.evaluation.subject import choose, find_subject, need_clips
+from foveal.evaluation.subject import choose, find_subject, need_clips, warnings_of
 from foveal.records import Failure
 from foveal.sampling.operating import OperatingPoint
 from foveal.systems import index
@@ -83,6 +83,11 @@ class Calibrating:
         """How many times a clip will be run, over all clips."""
         return len(self._settings()) * len(self.samples)
 
+    @property
+    def several(self) -> bool:
+        """Whether a clip may show several classes."""
+        return self.dataset.several or self.model.several
+
     def _settings(self) -> dict[str, list[OperatingPoint]]:
         """Return the points by their settings: those that differ in exits alone share a run."""
         groups: dict[str, list[OperatingPoint]] = {}
@@ -126,7 +131,7 @@ class Calibrating:
             bundle=bundle,
             calibration=calibration,
             verdicts=(
-                *verdicts(ordered),
+                *verdicts(ordered, several=first.several),
                 *(() if first.several else unsure(ordered, len(first.names))),
             ),
             failures=first.failures,
@@ -142,7 +147,7 @@ class Calibrating:
                 kind=self.dataset.kind,
                 runner=self.model.runner,
                 settings={key: model.steps for key, model in models.items()},
-                several=self.dataset.several or self.model.several,
+                several=self.several,
                 progress=progress,
             )
         except SegmentsError as error:
@@ -191,7 +196,7 @@ def prepare(
     chosen = choose(found, model, data, format=format, videos=videos)
     need_clips(chosen.dataset, split)
     samples = dict(named_samples(chosen.dataset)[split])
-    warnings = [] if chosen.warning is None else [chosen.warning]
+    warnings = warnings_of(chosen, model)
     if split == "test":
         warnings.append("thresholds are fitted on test clips: judge this bundle by other ones")
     if split == "train":

@@ -14,7 +14,13 @@ import numpy as np
 
 from foveal.bundle import MeasuredPoint
 from foveal.calibration.measure import Measured
-from foveal.metrics import COLDEST, HOTTEST, cooled, fit_temperature
+from foveal.metrics import (
+    COLDEST,
+    HOTTEST,
+    cooled,
+    fit_temperature,
+    mean_average_precision,
+)
 from foveal.sampling.budget import exit_curve, exit_indices, exit_shares, rule_of, solve_thresholds
 from foveal.sampling.confidence import Criterion, ExitRule, confidence
 from foveal.sampling.operating import OperatingPoint
@@ -110,7 +116,7 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
     doubt = SURE * float(macs.std()) * (2 / len(macs)) ** 0.5
     return MeasuredPoint(
         point=point,
-        accuracy=float(found.truth[clips, probs.argmax(axis=1)].mean()),
+        accuracy=accuracy(probs, found),
         **_sureness(probs, found),
         mean_macs=mean,
         p95_macs=float(np.percentile(macs, 95)),
@@ -123,6 +129,16 @@ def figures(point: OperatingPoint, found: Measured, indices: Array) -> MeasuredP
         p95_compute_ms=min(float(np.percentile(compute, 95)), p95_ms),
         rows={part: float(rows[indices, clips].mean()) for part, rows in found.rows.items()},
     )
+
+
+def accuracy(probs: Array, found: Measured) -> float:
+    """Return the share of the clips that are right; of several classes, how well they are ranked.
+
+    Where a clip may show several, one that nearly all of them show is right for nearly all.
+    """
+    if found.several:
+        return mean_average_precision(probs, found.truth)[0]
+    return float(found.truth[np.arange(len(probs)), probs.argmax(axis=1)].mean())
 
 
 class _Sureness(TypedDict):
@@ -205,14 +221,19 @@ def _beats(one: MeasuredPoint, other: MeasuredPoint) -> bool:
     return no_worse and (one.accuracy, one.mean_macs) != (other.accuracy, other.mean_macs)
 
 
-def verdicts(points: Sequence[MeasuredPoint]) -> list[str]:
-    """Return what a user should know of policies and exits that are not worth it, a line each."""
+def verdicts(points: Sequence[MeasuredPoint], *, several: bool = False) -> list[str]:
+    """Return what a user should know of policies and exits that are not worth it, a line each.
+
+    Args:
+        points: with their figures.
+        several: whether a clip may show several classes.
+    """
     lines: list[str] = []
     adaptive = [p for p in points if not p.point.is_plain]
     plain = [p for p in points if p.point.is_plain and not p.point.is_chance]
     for family in dict.fromkeys(p.point.family for p in adaptive):
         mine = [p for p in adaptive if p.point.family == family]
-        lines += _verdict(family, mine, plain)
+        lines += _verdict(family, mine, plain, word="mAP" if several else "right")
     return lines
 
 
@@ -229,7 +250,7 @@ def unsure(points: Sequence[MeasuredPoint], num_clips: int) -> list[str]:
 
 
 def _verdict(
-    family: str, mine: Sequence[MeasuredPoint], plain: Sequence[MeasuredPoint]
+    family: str, mine: Sequence[MeasuredPoint], plain: Sequence[MeasuredPoint], *, word: str
 ) -> list[str]:
     what = {"policy": "policies", "exits": "exits"}[family]
     beaten = {p.point.name: [q for q in plain if _as_good(q, p)] for p in mine}
@@ -238,9 +259,9 @@ def _verdict(
         rival = min(beaten[best.point.name], key=lambda p: p.mean_macs)
         return [
             f"static points dominate {what}: none of {len(mine)} is better than a plain point, "
-            f"{rival.point.name!r} is {100 * rival.accuracy:.1f} % right at "
+            f"{rival.point.name!r} is {100 * rival.accuracy:.1f} % {word} at "
             f"{rival.mean_macs / 1e9:.4g} GMACs where {best.point.name!r} is "
-            f"{100 * best.accuracy:.1f} % right at {best.mean_macs / 1e9:.4g}"
+            f"{100 * best.accuracy:.1f} % {word} at {best.mean_macs / 1e9:.4g}"
         ]
     slow = [
         p

@@ -55,7 +55,7 @@ def run(subject: str, data: str, options: Options) -> int:
         return FAILED
     for failure in done.failures:
         say(f"  failed: {failure.message}; {failure.hint}")
-    for line in table(done.calibration):
+    for line in table(done.calibration, several=work.several):
         print(clean(line))
     for line in done.verdicts:
         print(clean(line[:1].upper() + line[1:]))
@@ -114,15 +114,16 @@ LEGEND = (
 )
 
 
-def table(found: Calibration) -> list[str]:
+def table(found: Calibration, *, several: bool = False) -> list[str]:
     """Return the points as lines, from dear to cheap, and what the columns and ``*`` mean.
 
-    Exits that were solved for several budgets and came out alike share a line.
+    Exits that were solved for several budgets and came out alike share a line. Where a clip may
+    show several classes, mean average precision stands in the place of what is right.
     """
     shared = alike(found.points)
     width = max(len(name) for name, _ in shared)
     columns = "".join(f"{name:>12}" for name in ("GMACs", "p95", "max", "time", "p95"))
-    head = f"  {'point':<{width}} {'right':>7}{columns}"
+    head = f"  {'point':<{width}} {'mAP' if several else 'right':>7}{columns}"
     return [head, *(_row(name, measured, width) for name, measured in shared), LEGEND]
 
 

@@ -27,6 +27,7 @@ from foveal.dataset.opening import FRAME_RATE
 from foveal.dataset.problems import near_miss, some
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Sample, Split
 from foveal.dataset.splits import TooFewError, split_groups
+from foveal.dataset.table import BETWEEN
 from foveal.video.errors import shown
 
 Purpose: TypeAlias = Literal["train", "evaluate"]
@@ -121,6 +122,7 @@ def _checked(
     if listing.several:
         most, mean = max(map(len, labels)), sum(map(len, labels)) / len(labels)
         listing.notes.append(f"clips have up to {most} labels, {mean:.2f} in the mean")
+    listing.notes += _signs(names, labels, several=listing.several)
     if listing.kind == "frames":
         listing.notes.append(f"{frame_rate or FRAME_RATE:g} frames a second are taken")
     return Dataset(
@@ -313,6 +315,20 @@ def _absent_classes(
             what = "class is" if len(absent) == 1 else "classes are"
             lines.append(f"{len(absent):,} {what} not in {split}: {some(absent)}")
     return lines
+
+
+def _signs(class_names: Sequence[str], labels: Sequence[Labels], *, several: bool) -> list[str]:
+    """Say which name looks like several that were not parted as docs/data.md has it."""
+    if several and any(len(own) > 1 for own in labels):
+        return []
+    for sign in (BETWEEN,) if not several else (";", ",", "/", "+"):
+        odd = next((name for name in class_names if sign in name), None)
+        if odd is not None:
+            right = (
+                f"labels are parted by {BETWEEN!r}" if several else "a column labels holds several"
+            )
+            return [f"class {shown(odd)!r} is one class; if it is meant to be several, {right}"]
+    return []
 
 
 def _thin_classes(labels: Sequence[Labels], class_names: Sequence[str]) -> list[str]:

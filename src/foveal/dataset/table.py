@@ -258,7 +258,8 @@ def _labels(where: str, data: Mapping[str, Any], problems: Problems) -> tuple[st
     labels: list[str | int] = []
     for label in found:
         if isinstance(label, bool | float | list | dict) or not _text(label):
-            problems.add(where, "no label" if not _text(label) else f"label {label!r} is no name")
+            missing = "one of the labels is empty" if len(found) > 1 else "no label"
+            problems.add(where, missing if not _text(label) else f"label {label!r} is no name")
             continue
         labels.append(label if isinstance(label, int) else _text(label))
         if len({str(one) for one in labels}) < len(labels):

@@ -20,7 +20,14 @@ from foveal.evaluation.evidence import located, read_truth, truth_of
 from foveal.evaluation.figures import EVALUATION_SCHEMA, figures, gather
 from foveal.evaluation.folder import FIGURES, REPORT, Folder, write_whole
 from foveal.evaluation.report import report
-from foveal.evaluation.subject import Chosen, Subject, choose, find_subject, need_clips
+from foveal.evaluation.subject import (
+    Chosen,
+    Subject,
+    choose,
+    find_subject,
+    need_clips,
+    warnings_of,
+)
 from foveal.records import Failure
 from foveal.tasks.classification import NothingReadError, run
 from foveal.types import Array
@@ -64,6 +71,11 @@ class Judging:
     about: Mapping[str, Any]
     truth: Mapping[str, Mapping[str, Any]]
     folder: Folder
+
+    @property
+    def several(self) -> bool:
+        """Whether a clip may show several classes."""
+        return self.dataset.several or self.model.several
 
     @property
     def num_done(self) -> int:
@@ -145,8 +157,7 @@ class Judging:
         """
         folder, names = self.folder, list(self.samples)
         folder.put_in_order(names)
-        several = self.dataset.several or self.model.several
-        clips = gather(folder.rows(names), self.dataset.class_names, several=several)
+        clips = gather(folder.rows(names), self.dataset.class_names, several=self.several)
         if not len(clips):
             error = clips.errors[0]
             raise NothingReadError(
@@ -248,7 +259,7 @@ def _about(
             "trained_on": chosen.relation,
             "sha256": asked["clips_sha256"],
             "notes": list(dataset.notes),
-            "warnings": [] if chosen.warning is None else [chosen.warning],
+            "warnings": warnings_of(chosen, model),
         },
     }
 

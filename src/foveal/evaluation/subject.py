@@ -126,6 +126,17 @@ def _is_same(dataset: Dataset, told: Mapping[str, Any]) -> bool:
     return known == tuple(told.get(k) for k in ("name", "class_names", "clips", "how_split"))
 
 
+def warnings_of(chosen: Chosen, model: Model) -> list[str]:
+    """Return what the user should know before believing a figure, one line each."""
+    found = [] if chosen.warning is None else [chosen.warning]
+    if model.several and not chosen.dataset.several:
+        found.append(
+            "the model tells several classes of a clip and this list has one each: whatever else a "
+            "clip shows counts as wrong"
+        )
+    return found
+
+
 def need_clips(dataset: Dataset, split: Split) -> None:
     """Check that there is something to judge by.
 

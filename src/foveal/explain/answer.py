@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 from foveal.api import Comparison
-from foveal.explain.figures import best_each, num_frames, wording
+from foveal.explain.figures import num_frames, told, wording
 from foveal.explain.markup import (
     clock,
     count,
@@ -20,7 +19,7 @@ from foveal.explain.markup import (
     span,
     text,
 )
-from foveal.records import Label, Prediction
+from foveal.records import Prediction
 from foveal.systems import index as systems
 from foveal.types import ClipInfo
 
@@ -55,7 +54,7 @@ def heading(prediction: Prediction) -> str:
     return (
         f"<header>\n{file_name(prediction.path)}\n"
         f'<p class="facts">{facts}{by}</p>\n'
-        f'<p class="headline">{headline(prediction.predictions)}</p>\n{kind}</header>'
+        f'<p class="headline">{headline(prediction)}</p>\n{kind}</header>'
     )
 
 
@@ -75,12 +74,13 @@ def _facts(clip: ClipInfo) -> list[str]:
     return facts
 
 
-def headline(labels: Sequence[Label]) -> str:
+def headline(prediction: Prediction) -> str:
     """Return the few things that were found for longest, in the order they appeared."""
+    labels = told(prediction)
     if not labels:
         return '<span class="none">nothing found</span>'
     known: dict[str, tuple[float, float]] = {}
-    for label in best_each(labels):
+    for label in labels:
         if label.known:
             length, prob = known.get(label.label, (0.0, 0.0))
             length += label.end_seconds - label.start_seconds

@@ -32,7 +32,7 @@ def timeline(prediction: Prediction, story: Story) -> str:
     duration = clip.duration_seconds
     glanced = [f.seconds for f in story.frames if f.glanced]
     focused = [f.seconds for f in story.frames if f.focused]
-    rows = [_row("answer", "", answer_lanes(prediction.predictions, duration))]
+    rows = [_row("answer", "", answer_lanes(told(prediction), duration))]
     if glanced:
         rows.append(_row("glanced", "glance", _track(_ticks(glanced, clip, "glance"))))
     rows += [_scores_row(scores, duration) for scores in _timed(story.scores)]
@@ -73,9 +73,8 @@ def _captions(prediction: Prediction, story: Story) -> list[str]:
     return captions
 
 
-def answer_lanes(labels: Sequence[Label], duration: float) -> str:
-    """Return one bar for each stretch with its best label; stretches that overlap are stacked."""
-    best = best_each(labels)
+def answer_lanes(best: Sequence[Label], duration: float) -> str:
+    """Return a bar for each label of :func:`told`; those that overlap are stacked."""
     drawn_labels = sorted(best, key=lambda label: -label.prob)[:MAX_BARS]
     drawn_labels.sort(key=lambda label: (label.start_seconds, label.end_seconds))
     lanes: list[list[str]] = []
@@ -113,10 +112,16 @@ def _answer_bar(label: Label, duration: float) -> str:
     )
 
 
-def best_each(labels: Sequence[Label]) -> tuple[Label, ...]:
-    """Return the likeliest label of each stretch, in the order of the stretches."""
+def told(prediction: Prediction) -> tuple[Label, ...]:
+    """Return what the answer is: of each stretch, in their order, the likeliest label.
+
+    Where a stretch may show several classes, all of them that are known.
+    """
+    known = tuple(label for label in prediction.predictions if label.known)
+    if prediction.several and known:
+        return known
     best: dict[tuple[float, float], Label] = {}
-    for label in labels:
+    for label in prediction.predictions:
         key = (label.start_seconds, label.end_seconds)
         if key not in best or label.prob > best[key].prob:
             best[key] = label

@@ -234,7 +234,7 @@ def _overview_row(result: Result, address: str | None) -> str:
     total = prediction.clip.num_frames
     of = f" of {total:,}" if total else ""
     return (
-        f"<tr>{link}<td>{headline(prediction.predictions)}</td><td>{cost.frames_used:,}{of}</td>"
+        f"<tr>{link}<td>{headline(prediction)}</td><td>{cost.frames_used:,}{of}</td>"
         f"<td>{macs(cost.total_macs)}</td><td>{duration_ms(cost.total_ms)}</td></tr>"
     )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from foveal.layers import is_right, label_losses
+from foveal.metrics import mean_average_precision
 from foveal.recipe import Judge
 from foveal.train.data import Data, Trouble
 from foveal.train.processes import gather
@@ -25,8 +27,8 @@ class Judged:
     """What came of a validation.
 
     Args:
-        accuracy: share of the clips that show the class with the largest logit; ties go to the
-            lower index.
+        accuracy: share of the clips whose label has the largest logit; ties go to the lower index.
+            Where clips may show several classes it is the mean average precision.
         loss: mean of :func:`foveal.layers.label_losses`.
         num_clips: that could be read.
         troubles: those that could not.
@@ -36,6 +38,26 @@ class Judged:
     loss: float
     num_clips: int
     troubles: tuple[Trouble, ...] = ()
+
+
+class _Row(NamedTuple):
+    """What is known of a clip; scores and what it shows only where that may be several classes."""
+
+    number: int
+    right: bool
+    loss: float
+    scores: list[float] | None
+    shown: list[float] | None
+
+
+def _accuracy(rows: Sequence[_Row]) -> float:
+    """Return the accuracy of :class:`Judged`; 0 where no clip could be read."""
+    if not rows:
+        return 0.0
+    if rows[0].scores is None:
+        return sum(row.right for row in rows) / len(rows)
+    scores, shown = np.array([row.scores for row in rows]), np.array([row.shown for row in rows])
+    return mean_average_precision(scores, shown > 0)[0]
 
 
 @torch.no_grad()
@@ -57,7 +79,7 @@ def judge(
     """
     modes = [(module, module.training) for module in network.modules()]
     network.eval()
-    rows: list[tuple[bool, float]] = []
+    rows: list[_Row] = []
     troubles: list[Trouble] = []
     starts = range(0, len(data), max_clips)
     for start in starts[fabric.global_rank :: fabric.world_size]:
@@ -70,15 +92,19 @@ def judge(
         with fabric.autocast():
             found = logits(network, batch).float()
         losses = label_losses(found, batch["label"]).double()
-        right = is_right(found, batch["label"])
-        rows.extend(zip(right.tolist(), losses.tolist(), strict=True))
+        several = batch["label"].ndim == 2
+        right = is_right(found, batch["label"]).tolist()
+        shown = [list(one) for one in batch["label"].tolist()] if several else [None] * len(right)
+        scores = found.tolist() if several else [None] * len(right)
+        numbers = batch.get("number", torch.from_numpy(part[: len(right)])).tolist()
+        rows.extend(map(_Row, numbers, right, losses.tolist(), scores, shown))
     for module, training in modes:
         module.training = training
     everyone = gather(fabric, rows)
     num = max(len(everyone), 1)
     return Judged(
-        accuracy=sum(right for right, _ in everyone) / num,
-        loss=float(np.sort([loss for _, loss in everyone]).sum() / num),  # in any order the same
+        accuracy=_accuracy(sorted(everyone)),
+        loss=float(np.sort([row.loss for row in everyone]).sum() / num),  # in any order the same
         num_clips=len(everyone),
         troubles=tuple(gather(fabric, troubles)),
     )

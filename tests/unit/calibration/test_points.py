@@ -17,7 +17,7 @@ from foveal.calibration.measure import Measured, SegmentsError, measure
 from foveal.calibration.points import front, measured_points, verdicts
 from foveal.dataset import Sample, open_sample
 from foveal.engine.executor import Executor, Job, Outcome
-from foveal.metrics import fit_temperature
+from foveal.metrics import fit_temperature, mean_average_precision
 from foveal.sampling.budget import exit_shares, solve_thresholds
 from foveal.sampling.operating import OperatingPoint, ladder, stop_after
 from foveal.sampling.protocol import Steps
@@ -365,6 +365,6 @@ def test_nothing_is_fitted_where_clips_show_several_classes() -> None:
     found = replace(found, truth=truth, several=True)
     (one,) = measured_points(OperatingPoint(name="all", family="static"), found)
     probs = probs_at(found, 3)
-    assert one.accuracy == truth[np.arange(len(truth)), probs.argmax(axis=1)].mean()
+    assert one.accuracy == mean_average_precision(probs, truth)[0]
     assert (one.temperature, one.known_from) == (1.0, 0.0)
     assert one.confidence == pytest.approx(probs.max(axis=1).mean())

@@ -82,7 +82,7 @@ def test_one_label_a_clip_stays_one(put: Put) -> None:
     ("row", "message"),
     [
         ("0.mp4,run|run", r"row 2: label 'run' twice"),
-        ("0.mp4,run||jump", r"row 2: no label"),
+        ("0.mp4,run||jump", r"row 2: one of the labels is empty"),
         ("0.mp4,", r"row 2: no label"),
     ],
 )
@@ -137,3 +137,23 @@ def test_truth_values_that_do_not_fit_are_refused(
 ) -> None:
     with pytest.raises(DataError, match=message):
         read_dataset(features(tmp_path, labels))
+
+
+@pytest.mark.parametrize(
+    ("header", "kind", "said"),
+    [
+        ("path,labels", "run;jump", "labels are parted by '|'"),
+        ("path,labels", "run, jump", "labels are parted by '|'"),
+        ("path,label", "run|jump", "a column labels holds several"),
+    ],
+)
+def test_what_looks_like_several_and_is_one_is_said(
+    put: Put, header: str, kind: str, said: str
+) -> None:
+    quoted = [f'{name},"{(kind, "jump")[i % 2]}"' for i, name in enumerate(FILES)]
+    data = read_dataset(table(put(*FILES), *quoted, header=header))
+    (note,) = [note for note in data.notes if "is one class" in note]
+    assert said in note
+    assert kind in note
+    plain = read_dataset(table(put(*FILES), *rows()))
+    assert not any("is one class" in note for note in plain.notes)
