@@ -128,6 +128,8 @@ class SoundNet(nn.Module):
             vector = window.new_zeros(len(window), self.net.num_features)
             if bool(rows.any()):
                 vector[rows] = self.vectors(window[rows])
+            else:  # zeros, and not none: every process must have a gradient for what moves
+                vector = vector + 0 * sum(p.sum() for p in self.net.parameters())
         else:
             vector = self.vectors(window) * heard
         return torch.cat([vector, 1 - heard.to(vector)], dim=1)
