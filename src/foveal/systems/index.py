@@ -249,7 +249,7 @@ OWN: tuple[System, ...] = (
     ),
     System(
         name="baselines",
-        title="Uniform, random, centre, dense, glance-only",
+        title="Baselines",
         kind="baseline",
         task="classification",
         question="which frames?",

@@ -65,6 +65,11 @@ class Configured:
 
 
 AS_USUAL = Running()
+FROM_DATA: Mapping[str, str] = {
+    "num_classes": "how many classes there are",
+    "several_labels": "whether clips may show several",
+}
+"""What of a configuration no user sets, and what it says."""
 _OPTIMIZER = ("lr", "momentum", "weight_decay")
 
 
@@ -117,9 +122,9 @@ def _configured(
     shape: dict[str, Any] = {}
     for key, value in settings.items():
         head, _, rest = key.partition(".")
-        if key == "num_classes":
+        if key in FROM_DATA:
             raise SettingError(
-                f"--set num_classes={value}: how many classes there are follows from the data",
+                f"--set {key}={_typed(value)}: {FROM_DATA[key]} follows from the data",
                 hint="leave it out",
             )
         if key in known.running:

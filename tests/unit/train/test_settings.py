@@ -171,6 +171,10 @@ def test_what_a_recipe_cannot_do_is_one_line() -> None:
         ({"qqq": 1}, r"no setting 'qqq'; the nearest are (\w[\w.]*, ){4}[\w.]+; `python -m pydoc "),
         ({"zzz": "centre"}, "no setting 'zzz'; did you mean when=centre"),
         ({"num_classes": 4}, "--set num_classes=4: .* follows from the data; leave it out"),
+        (
+            {"several_labels": True},
+            "--set several_labels=true: .* follows from the data; leave it out",
+        ),
         ({"steps": 1, "epochs": 1}, "stage 'classifier': steps and epochs are both set"),
         ({"batch_size": "many"}, "--set batch_size=many: expected .* got 'many'"),
         ({"batch_size": 1.5}, "expected .* got 1.5"),
