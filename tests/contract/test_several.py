@@ -142,3 +142,27 @@ def test_the_page_names_all_that_a_clip_shows(row, tmp_path) -> None:
     assert "class 1" in shown
     assert "class 3" in shown
     assert "class 0" not in shown
+
+
+@SYSTEMS
+@pytest.mark.parametrize("several", [False, True])
+def test_every_stage_learns_in_half_precision(row, several) -> None:
+    cfg = replace(config_of(row), several_labels=several)
+    recipe = recipes_of(row)["tiny"](cfg=cfg)
+    batch = drawn_batch(recipe, cfg.num_classes)
+    if several:
+        batch["label"] = torch.eye(cfg.num_classes)[:2]
+    if recipe.heard:
+        (name,) = recipe.heard
+        sound = torch.randn(2, cfg.num_steps, cfg.ear.num_samples)
+        sound[0, 0] = 0
+        batch[name] = sound
+    torch.manual_seed(0)
+    network = recipe.network()
+    for stage in recipe.stages:
+        set_modes(network, stage)
+        context = StepContext(progress=0.5, generator=torch.Generator().manual_seed(0))
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = stage.loss(network, batch, context)["loss"]
+        loss.backward()
+        assert loss.isfinite()

@@ -48,6 +48,9 @@ def resolve(
         tuple(_number(label, row.where, index, problems) for label in row.labels)
         for row in listing.rows
     ]
+    for row, own in zip(listing.rows, labels, strict=True):
+        if len(set(own)) < len(own):
+            problems.add(row.where, "one label twice")
     problems.raise_any()
     counts = Counter(label for row in labels for label in row)
     if wanted is not None:

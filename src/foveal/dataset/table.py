@@ -160,7 +160,7 @@ def _listing(
     notes = [f"read as a list of videos ({files}), paths from {shown(str(base))}"]
     unknown: dict[str, None] = {}
     rows: list[Row] = []
-    several = False
+    several: bool | None = None
     for file, split, names, entries in parts:
         if not entries and not names:
             continue
@@ -168,7 +168,12 @@ def _listing(
             problems.raise_any()
         columns = _columns(file, names)
         unknown.update(dict.fromkeys(set(names) - set(columns.values()) - {""}))
-        several = several or "labels" in columns
+        if several is not None and several != ("labels" in columns):
+            raise DataError(
+                f"{shown(file.name)}: the lists of one set have label in one and labels in another",
+                hint="call the column labels in all of them; a single one is fine there",
+            )
+        several = "labels" in columns
         for where, data in entries:
             values = {column: data.get(name) for column, name in columns.items()}
             found = _row(where, values, base, problems)
@@ -189,7 +194,7 @@ def _listing(
         kind="frames" if all(folders) else "video",
         rows=_numbered(rows, classes),
         class_names=classes,
-        several=several,
+        several=bool(several),
         notes=notes,
     )
 

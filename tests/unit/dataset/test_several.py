@@ -157,3 +157,17 @@ def test_what_looks_like_several_and_is_one_is_said(
     assert kind in note
     plain = read_dataset(table(put(*FILES), *rows()))
     assert not any("is one class" in note for note in plain.notes)
+
+
+def test_one_number_written_in_two_ways_is_one_label_twice(put: Put) -> None:
+    path = table(put(*FILES), "0.mp4,0|00", *rows(("1", "0", "1|0"))[1:])
+    with pytest.raises(DataError, match="row 2: one label twice"):
+        read_dataset(path)
+
+
+def test_lists_of_one_set_call_the_column_alike(put: Put) -> None:
+    root = put(*FILES)
+    table(root, *rows()).rename(root / "train.csv")
+    table(root, *rows(("run", "jump")), header="path,label").rename(root / "val.csv")
+    with pytest.raises(DataError, match="label in one and labels in another"):
+        read_dataset(root / "train.csv")

@@ -127,7 +127,7 @@ class SoundNet(nn.Module):
         if self.training and not bool(rows.all()):
             vector = window.new_zeros(len(window), self.net.num_features)
             if bool(rows.any()):
-                vector[rows] = self.vectors(window[rows])
+                vector[rows] = self.vectors(window[rows]).to(vector)
             else:  # zeros, and not none: every process must have a gradient for what moves
                 vector = vector + 0 * sum(p.sum() for p in self.net.parameters())
         else:

@@ -150,9 +150,10 @@ def frame_scores(net: Network, batch: Batch, *, source: str) -> Tensor:
         probs = class_probs(recogniser.head(vectors), several=net.cfg.several_labels)
         if source == "prototype":
             own = slice(i * net.cfg.num_classes, (i + 1) * net.cfg.num_classes)
-            scores[mine] = _near(net, own, vectors, shows[mine][:, None] * probs)
+            near = _near(net, own, vectors.float(), shows[mine][:, None] * probs.float())
+            scores[mine] = near.to(scores)
         else:
-            scores[mine] = probs
+            scores[mine] = probs.to(scores)
     return scores
 
 
