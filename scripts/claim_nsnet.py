@@ -138,17 +138,13 @@ def measure(preset: Preset, *, seed: int, split: Split) -> dict[str, Any]:
     fixed = rules(KEPT, seed=seed) | {f"oracle-{KEPT}": oracle(clips, KEPT)}
     assert isinstance(CFG.canvas, Features)
     for name, rule in fixed.items():
-        way = partial(_chosen, rule, CFG.canvas)
+        way = partial(chosen_by, rule, CFG.canvas, protocol.RECOGNISER)
         found[name] = score(run(runner, way, clips), clips)
     for name, figures in found.items():
         print(preset.name, seed, name, figures, flush=True)
     told = {"ways": found, "auroc": round(background(network, clips), 4), "macs_of_parts": macs}
     print(preset.name, seed, told["auroc"], flush=True)
     return told
-
-
-def _chosen(rule: Any, view: Features, clip: Any) -> Any:
-    return chosen_by(rule, view=view, part=protocol.RECOGNISER, clip=clip)
 
 
 def paper_share() -> float:

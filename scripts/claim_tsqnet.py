@@ -167,17 +167,14 @@ def measure(seed: int, *, split: Split) -> dict[str, Any]:
             )
     runner, _ = runner_of(build(networks["visual"], VISUAL), protocol.parts(VISUAL))
     fixed = rules(KEPT, seed=seed) | {f"oracle-{KEPT}": oracle(clips, KEPT)}
+    assert isinstance(VISUAL.canvas, Features)
     for name, rule in fixed.items():
-        found[name] = score(run(runner, partial(_chosen, rule), clips), clips)
+        way = partial(chosen_by, rule, VISUAL.canvas, protocol.RECOGNISER)
+        found[name] = score(run(runner, way, clips), clips)
     told = {"ways": found, "queries": diagnostics(networks["visual"], clips), "macs": macs}
     for name, figures in {**found, **told["queries"]}.items():
         print(seed, name, figures, flush=True)
     return told
-
-
-def _chosen(rule: Any, clip: Any) -> Any:
-    assert isinstance(VISUAL.canvas, Features)
-    return chosen_by(rule, view=VISUAL.canvas, part=protocol.RECOGNISER, clip=clip)
 
 
 def paper_shares() -> dict[str, float]:

@@ -102,7 +102,7 @@ def runner_of(
     return TorchRunner(modules, {spec.name: spec for spec in specs}, tables), whole
 
 
-def chosen_by(rule: Rule, *, view: Features, part: str, clip: ClipInfo) -> Steps:
+def chosen_by(rule: Rule, view: Features, part: str, clip: ClipInfo) -> Steps:
     """Look at the frames a rule names and answer with the mean: no preview, no bill for one."""
     assert clip.num_frames is not None
     times = np.arange(clip.num_frames) + 0.5

@@ -208,7 +208,7 @@ def measure(*, seed: int, split: Split) -> dict[str, dict[str, float]]:
         fixed = rules(KEPT, seed=seed) | {f"oracle-{KEPT}": partial(oracle, judged)}
         view = Features(name="recognizer")
         for rule_name, rule in fixed.items():
-            ways[f"{name}: {rule_name}"] = partial(_chosen, rule, view, protocol.RECOGNISER)
+            ways[f"{name}: {rule_name}"] = partial(chosen_by, rule, view, protocol.RECOGNISER)
         for way_name, way in ways.items():
             found[way_name] = score(run(runner, way, judged.clips), judged)
             print(seed, way_name, found[way_name], flush=True)
@@ -224,10 +224,6 @@ def holds(run: Mapping[str, Mapping[str, float]]) -> bool:
         and run[name]["covered_of_two"] >= 0.85
         for name in WAYS
     ) and (one not in run or run["tsqnet"]["covered_of_two"] - run[one]["covered_of_two"] >= 0.05)
-
-
-def _chosen(rule: Any, view: Features, part: str, clip: Any) -> Any:
-    return chosen_by(rule, view=view, part=part, clip=clip)
 
 
 def main() -> None:

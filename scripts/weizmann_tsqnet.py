@@ -210,18 +210,13 @@ def measure(
     assert isinstance(cfg.canvas, Features)
     runner, _ = runner_of(build(networks["visual"], cfg), protocol.parts(cfg))
     for name, rule in (rules(KEPT, seed=seed) | {f"oracle-{KEPT}": oracle(judged, KEPT)}).items():
-        way = partial(by_rule, rule, cfg.canvas)
+        way = partial(chosen_by, rule, cfg.canvas, protocol.RECOGNISER)
         found[name] = score(run(runner, way, judged), judged)
     told = {"ways": found, "objects": objects_seen(judged)}
     for name, figures in found.items():
         print(seed, name, figures, flush=True)
     print(seed, told["objects"], flush=True)
     return told
-
-
-def by_rule(rule: Any, view: Features, clip: Any) -> Any:
-    """Answer by the frames that a rule names."""
-    return chosen_by(rule, view=view, part=protocol.RECOGNISER, clip=clip)
 
 
 # --- all of it -----------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import os
 from collections.abc import Callable, Mapping
@@ -20,7 +19,7 @@ from foveal.bundle import (
 )
 from foveal.calibration.measure import Measured, SegmentsError, measure
 from foveal.calibration.points import front, measured_points, unsure, verdicts
-from foveal.dataset import Dataset, Format, Sample, Split, named_samples
+from foveal.dataset import Dataset, Format, Sample, Split, clips_fingerprint, named_samples
 from foveal.evaluation.subject import choose, find_subject, need_clips, warnings_of
 from foveal.records import Failure
 from foveal.sampling.operating import OperatingPoint
@@ -121,7 +120,9 @@ class Calibrating:
         calibration = Calibration(
             data=self.dataset.name,
             split=self.split,
-            clips_sha256=_fingerprint(self.samples, first.names, self.dataset),
+            clips_sha256=clips_fingerprint(
+                self.dataset, ((name, self.samples[name]) for name in first.names)
+            ),
             num_clips=len(first.names),
             machine=measure_machine(self.model.bundle, threads=self.model.threads),
             points=ordered,
@@ -219,8 +220,3 @@ def prepare(
         out=found.bundle if out is None else Path(out),
         warnings=tuple(warnings),
     )
-
-
-def _fingerprint(samples: Mapping[str, Sample], names: tuple[str, ...], dataset: Dataset) -> str:
-    lines = "\n".join(f"{dataset.called(samples[name])}\t{name}" for name in names)
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

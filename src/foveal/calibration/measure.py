@@ -175,7 +175,7 @@ def _gathered(
     num_classes = len(np.asarray(watches[0].answers[0].probs)) if watches else 0
     return Measured(
         names=tuple(read),
-        truth=truth_of((samples[name] for name in read), num_classes),
+        truth=truth_of((samples[name].labels for name in read), num_classes),
         several=several,
         answers=tuple(tuple(watch.answers) for watch in watches),
         macs=np.array([macs for macs, _ in bills], np.int64).T,

@@ -10,7 +10,7 @@ Nothing is decoded while a dataset is read. docs/data.md has every format.
 """
 
 from foveal.dataset.detect import Format
-from foveal.dataset.identity import fingerprint, named_samples
+from foveal.dataset.identity import clips_fingerprint, fingerprint, named_samples
 from foveal.dataset.opening import open_sample
 from foveal.dataset.read import Purpose, read_dataset
 from foveal.dataset.samples import SPLITS, DataError, Dataset, Kind, Sample, Split, truth_of
@@ -24,6 +24,7 @@ __all__ = [
     "Purpose",
     "Sample",
     "Split",
+    "clips_fingerprint",
     "fingerprint",
     "named_samples",
     "open_sample",

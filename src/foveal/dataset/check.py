@@ -49,8 +49,8 @@ def resolve(
         for row in listing.rows
     ]
     for row, own in zip(listing.rows, labels, strict=True):
-        if len(set(own)) < len(own):
-            problems.add(row.where, "one label twice")
+        for label in (label for label, times in Counter(own).items() if times > 1):
+            problems.add(row.where, f"label {shown(names[label])!r} twice")
     problems.raise_any()
     counts = Counter(label for row in labels for label in row)
     if wanted is not None:

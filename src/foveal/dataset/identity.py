@@ -54,6 +54,12 @@ def _short(seconds: float) -> str:
     return f"{seconds:.6f}".rstrip("0").rstrip(".")
 
 
+def clips_fingerprint(dataset: Dataset, named: Iterable[tuple[str, Sample]]) -> str:
+    """Return a SHA-256 (hex) of some samples of ``dataset`` by name, in their order."""
+    lines = "\n".join(f"{dataset.called(one)}\t{name}" for name, one in named)
+    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()
+
+
 def fingerprint(dataset: Dataset) -> str:
     """Return a SHA-256 (hex) of which samples, under which class, stand in which split.
 

@@ -79,16 +79,16 @@ class Sample:
         return (self.label, *self.also)
 
 
-def truth_of(samples: Iterable[Sample], num_classes: int) -> NDArray[np.bool_]:
-    """Return which classes each sample shows, bool (N,K).
+def truth_of(labels: Iterable[Sequence[int]], num_classes: int) -> NDArray[np.bool_]:
+    """Return the labels of N samples as truth values, bool (N,K).
 
-    >>> truth_of([Sample(path="a.mp4", label=2, also=(0,), where="row 1")], 3).tolist()
-    [[True, False, True]]
+    >>> truth_of([(2, 0), (1,)], 3).tolist()
+    [[True, False, True], [False, True, False]]
     """
-    every = list(samples)
+    every = list(labels)
     truth = np.zeros((len(every), num_classes), bool)
-    for row, one in zip(truth, every, strict=True):
-        row[list(one.labels)] = True
+    for row, own in zip(truth, every, strict=True):
+        row[list(own)] = True
     return truth
 
 

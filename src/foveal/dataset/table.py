@@ -208,20 +208,19 @@ def _columns(path: Path, names: Sequence[str]) -> dict[str, str]:
         for alias in reversed(aliases)
         if alias in lowered
     }
-    hint = "name the columns in the first line: path,label[,start,end,group,split]"
     labelled = {"label", "labels"} & columns.keys()
     if len(labelled) > 1:
         raise DataError(
             f"{shown(path.name)} row 1: both a column label and a column labels",
             hint="keep label for one class a clip, or labels for several",
         )
-    missing = [column for column in ("path",) if column not in columns]
+    missing = [] if "path" in columns else ["path"]
     missing += [] if labelled else ["label"]
     if missing:
         raise DataError(
             f"{shown(path.name)} row 1: no column {' and no column '.join(missing)} "
             f"({some(names)})",
-            hint=hint,
+            hint="name the columns in the first line: path,label[,start,end,group,split]",
         )
     return columns
 
@@ -267,8 +266,6 @@ def _labels(where: str, data: Mapping[str, Any], problems: Problems) -> tuple[st
             problems.add(where, missing if not _text(label) else f"label {label!r} is no name")
             continue
         labels.append(label if isinstance(label, int) else _text(label))
-        if len({str(one) for one in labels}) < len(labels):
-            problems.add(where, f"label {shown(str(label))!r} twice")
     if not found:
         problems.add(where, "no label")
     return tuple(labels)

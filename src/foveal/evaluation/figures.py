@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from foveal.dataset import truth_of
 from foveal.metrics import (
     Reliability,
     confusion,
@@ -136,16 +137,13 @@ def gather(rows: Iterable[Row], class_names: Sequence[str], *, several: bool = F
             )
         )
     costs = np.array([one.costs for one in kept], np.float64).reshape(len(kept), len(COSTS))
-    truth = np.zeros((len(kept), len(class_names)), bool)
-    for shown, one in zip(truth, kept, strict=True):
-        shown[list(one.labels)] = True
     stages = np.array([one.stages for one in kept], np.float64).reshape(len(kept), len(STAGES))
     return Clips(
         class_names=tuple(class_names),
         samples=tuple(one.sample for one in kept),
         paths=tuple(one.path for one in kept),
         probs=np.array([one.probs for one in kept]).reshape(len(kept), len(class_names)),
-        truth=truth,
+        truth=truth_of((one.labels for one in kept), len(class_names)),
         costs=dict(zip(COSTS, costs.T, strict=True)),
         stages=dict(zip(STAGES, stages.T, strict=True)),
         answers=tuple(one.answers for one in kept),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from typing import Any
 from foveal.api import Model
 from foveal.budget import Budget
 from foveal.bundle import Bundle, encode_config
-from foveal.dataset import Dataset, Format, Sample, Split, named_samples
+from foveal.dataset import Dataset, Format, Sample, Split, clips_fingerprint, named_samples
 from foveal.engine.executor import Outcome
 from foveal.evaluation.errors import EvaluationError
 from foveal.evaluation.evidence import located, read_truth, truth_of
@@ -222,7 +221,7 @@ def prepare(
         "scores": None
         if model.measured is None
         else [model.measured.temperature, model.measured.known_from],
-        "clips_sha256": _fingerprint(samples, dataset),
+        "clips_sha256": clips_fingerprint(dataset, samples.items()),
         "split": split,
     }
     about = _about(found, model, chosen, asked)
@@ -319,8 +318,3 @@ def evaluate(
 def shortened(probs: Array) -> list[float]:
     """Return probabilities with nine digits, which tell all float32 values apart."""
     return [float(f"{p:.9g}") for p in probs]
-
-
-def _fingerprint(samples: Mapping[str, Sample], dataset: Dataset) -> str:
-    lines = "\n".join(f"{dataset.called(one)}\t{name}" for name, one in samples.items())
-    return hashlib.sha256(lines.encode("utf-8", "surrogateescape")).hexdigest()

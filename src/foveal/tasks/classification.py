@@ -141,7 +141,7 @@ def evaluate(
     probs = np.stack([probs_of(outcome) for outcome in outcomes])
     return Evaluation(
         probs=probs,
-        truth=truth_of((samples[outcome.index] for outcome in outcomes), probs.shape[1]),
+        truth=truth_of((samples[one.index].labels for one in outcomes), probs.shape[1]),
         several=several,
         costs=tuple(outcome.cost for outcome in outcomes),
         failures=tuple(failures),

@@ -72,7 +72,8 @@ def judge(
 
     Args:
         network: on the device already.
-        data: its batches hold ``frames`` and ``label``; what cannot be read is left out.
+        data: its batches hold ``frames``, ``label`` and ``number``; what cannot be read is left
+            out.
         logits: see :data:`foveal.recipe.Judge`.
         fabric: says which clips are this process's.
         max_clips: judged at once.
@@ -96,8 +97,7 @@ def judge(
         right = is_right(found, batch["label"]).tolist()
         shown = [list(one) for one in batch["label"].tolist()] if several else [None] * len(right)
         scores = found.tolist() if several else [None] * len(right)
-        numbers = batch.get("number", torch.from_numpy(part[: len(right)])).tolist()
-        rows.extend(map(_Row, numbers, right, losses.tolist(), scores, shown))
+        rows.extend(map(_Row, batch["number"].tolist(), right, losses.tolist(), scores, shown))
     for module, training in modes:
         module.training = training
     everyone = gather(fabric, rows)

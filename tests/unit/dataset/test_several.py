@@ -161,7 +161,7 @@ def test_what_looks_like_several_and_is_one_is_said(
 
 def test_one_number_written_in_two_ways_is_one_label_twice(put: Put) -> None:
     path = table(put(*FILES), "0.mp4,0|00", *rows(("1", "0", "1|0"))[1:])
-    with pytest.raises(DataError, match="row 2: one label twice"):
+    with pytest.raises(DataError, match="row 2: label '0' twice"):
         read_dataset(path)
 
 

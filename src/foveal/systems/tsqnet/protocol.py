@@ -15,6 +15,7 @@ import numpy as np
 
 from foveal.sampling.checks import check_pass
 from foveal.sampling.choose import glance_times
+from foveal.sampling.confidence import sigmoid
 from foveal.sampling.operating import OperatingPoint
 from foveal.sampling.protocol import CLASS_NAMES, Steps, call, look, plan
 from foveal.sampling.salient import (
@@ -375,7 +376,7 @@ def fused(
     rows, sure, words = [], [], []
     for place, branch in enumerate(cfg.asking):
         attention, logits = told[2 * place], told[2 * place + 1]
-        probs = 1 / (1 + np.exp(-np.asarray(logits, np.float64)))
+        probs = sigmoid(logits)
         best = np.argsort(-probs, kind="stable")[: cfg.num_asked]
         row = sum(probs[i] * minmax(attention[i]) for i in best) / probs[best].sum()
         rows.append(np.asarray(row))
